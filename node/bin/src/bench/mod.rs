@@ -1,0 +1,101 @@
+//! `keel bench`: figures as they are on this machine. Medians of several runs; nothing here gates a test.
+
+mod book;
+mod crypto;
+mod engine;
+mod mwl;
+pub mod rpc;
+mod trie;
+
+use crate::config::Config;
+use anyhow::Result;
+use clap::Subcommand;
+use std::path::PathBuf;
+
+/// What to measure.
+#[derive(Subcommand)]
+pub enum Bench {
+    /// Order book on a workload in the MWL1 format: commands per second, and the hash of its trades.
+    Book {
+        #[arg(long)]
+        workload: PathBuf,
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
+    /// Writes a workload in the MWL1 format.
+    MakeWorkload {
+        #[arg(long)]
+        out: PathBuf,
+        #[arg(long, default_value_t = 1_000_000)]
+        commands: u64,
+        #[arg(long, default_value_t = 10_000)]
+        resting: u64,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// The whole engine (spot and perpetual flow, margin, fees, staged writes): commands per second.
+    Engine {
+        #[arg(long, default_value_t = 200_000)]
+        commands: u64,
+    },
+    /// Signature checks per second on one core, through the one wrapper.
+    Signatures,
+    /// Root of a trie after random changed leaves.
+    Trie {
+        #[arg(long, default_value_t = 1_000_000)]
+        leaves: usize,
+        #[arg(long, default_value_t = 1_000)]
+        changes: usize,
+    },
+    /// Signed orders through a running development node's RPC to the durable acknowledgement: orders per second, p50 and p99.
+    Rpc {
+        #[arg(long, default_value = "http://127.0.0.1:9944/rpc")]
+        rpc: String,
+        #[arg(long, default_value_t = 5_000)]
+        orders: usize,
+        #[arg(long, default_value_t = 32)]
+        connections: usize,
+    },
+}
+
+/// Runs one benchmark and prints its figures.
+pub fn run(bench: Bench, config: &Config) -> Result<()> {
+    match bench {
+        Bench::Book { workload, runs } => book::run(&workload, runs),
+        Bench::MakeWorkload { out, commands, resting, seed } => mwl::make(&out, commands, resting, seed),
+        Bench::Engine { commands } => engine::run(commands),
+        Bench::Signatures => crypto::run(),
+        Bench::Trie { leaves, changes } => trie::run(leaves, changes),
+        Bench::Rpc { rpc, orders, connections } => {
+            let genesis = crate::genesis(&config.genesis)?;
+            let options = rpc::Options { rpc, orders, connections };
+            let fund = async |account: &str| crate::dev::fund(config, account, "USDC", "100000").await;
+            crate::runtime()?.block_on(rpc::run(&genesis, &options, fund))
+        }
+    }
+}
+
+/// The middle value.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// xorshift64*: workloads have to be the same for the same seed, nothing more.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+    /// Uniform enough in `0..bound`.
+    fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+}

@@ -1,0 +1,270 @@
+//! What an operator sets: a TOML file, then `KEEL_*` environment variables, then flags; each overrides the one before.
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The configuration of a node. Unknown fields are refused; an error names the field and where it was set.
+///
+/// Environment: `KEEL_RPC__LISTEN` sets `rpc.listen`. Flags: `--set rpc.listen=127.0.0.1:9944`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Holds `journal/`, `snapshots/`, `store/` and the files of one chain. One node at a time.
+    pub data_dir: PathBuf,
+    /// The rules of the chain.
+    pub genesis: PathBuf,
+    /// Keys of the node (block signing, attestation, settlement). Development only in this form.
+    pub keys: PathBuf,
+    pub log: Log,
+    pub rpc: Rpc,
+    pub sequencer: Sequencer,
+    pub settlement: Settlement,
+    pub guard: Guard,
+    pub ingress: Ingress,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A `tracing` filter: `info`, `keel_settlement=debug,info`.
+    pub filter: String,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Human,
+    Json,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rpc {
+    /// Public JSON-RPC, HTTP and WebSocket. Loopback by default; put a TLS proxy before anything else.
+    pub listen: SocketAddr,
+    /// Admin JSON-RPC, JWT only.
+    pub admin_listen: SocketAddr,
+    /// File with 32 bytes in hex; without it `jwt.hex` in the data folder, made at first start, readable by the owner only.
+    pub jwt_secret: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sequencer {
+    /// Longest time without a record; at most 1,000.
+    pub tick_ms: u64,
+    pub block_interval_ms: u64,
+    pub snapshot_interval_ms: u64,
+    /// Snapshots kept; at least 2, so that a torn newest one is never the only one.
+    pub snapshots_kept: usize,
+    /// Start although the clock disagrees with the journal.
+    pub accept_clock: bool,
+    /// `false` loses acknowledged orders in a power failure. Exists so that the crash test can be shown to notice.
+    pub journal_sync: bool,
+    /// Note the synced length of the journal's log, for crash tests.
+    pub journal_note_synced: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settlement {
+    /// JSON-RPC of the settlement layer.
+    pub endpoint: String,
+    pub poll_ms: u64,
+    /// A batch closes at this many blocks ...
+    pub batch_blocks_max: u64,
+    /// ... or this long after its first block.
+    pub batch_age_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guard {
+    /// `standard` is what safe mode promises; `short` walks the same phases in seconds, for development.
+    pub profile: GuardProfile,
+    /// Overrides the profile when set.
+    pub custom: Option<keel_guard::Config>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GuardProfile {
+    Standard,
+    Short,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ingress {
+    /// Threads that check signatures; 0 = cores - 1, at least 1.
+    pub signature_workers: usize,
+    /// Budgets per connection and account are multiplied by this. 1 in production; load tests raise it.
+    pub budget_factor: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data_dir: ".keel/node".into(),
+            genesis: "genesis/dev.json".into(),
+            keys: "genesis/dev-keys.json".into(),
+            log: Log::default(),
+            rpc: Rpc::default(),
+            sequencer: Sequencer::default(),
+            settlement: Settlement::default(),
+            guard: Guard::default(),
+            ingress: Ingress::default(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { format: LogFormat::Human, filter: "info".into() }
+    }
+}
+
+impl Default for Rpc {
+    fn default() -> Self {
+        Rpc {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9944)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 9945)),
+            jwt_secret: None,
+        }
+    }
+}
+
+impl Default for Sequencer {
+    fn default() -> Self {
+        Sequencer {
+            tick_ms: 100,
+            block_interval_ms: 2_000,
+            snapshot_interval_ms: 30_000,
+            snapshots_kept: 3,
+            accept_clock: false,
+            journal_sync: true,
+            journal_note_synced: false,
+        }
+    }
+}
+
+impl Default for Settlement {
+    fn default() -> Self {
+        Settlement { endpoint: "http://127.0.0.1:8545".into(), poll_ms: 500, batch_blocks_max: 30, batch_age_ms: 10_000 }
+    }
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Guard { profile: GuardProfile::Standard, custom: None }
+    }
+}
+
+impl Default for Ingress {
+    fn default() -> Self {
+        Ingress { signature_workers: 0, budget_factor: 1 }
+    }
+}
+
+impl Guard {
+    /// The timings in force.
+    pub fn config(&self) -> keel_guard::Config {
+        self.custom.unwrap_or_else(|| match self.profile {
+            GuardProfile::Standard => keel_guard::Config::default(),
+            GuardProfile::Short => keel_guard::Config::short(),
+        })
+    }
+}
+
+/// Reads defaults, then the file (which must exist when named), then the environment, then `--set` pairs, and validates.
+pub fn load(file: Option<&Path>, sets: &[String]) -> anyhow::Result<Config> {
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(path) = file {
+        anyhow::ensure!(path.is_file(), "read configuration: {} is not a file", path.display());
+        figment = figment.merge(Toml::file_exact(path));
+    }
+    figment = figment.merge(Env::prefixed("KEEL_").split("__").filter(|key| !NOT_CONFIGURATION.contains(&key.as_str())));
+    for set in sets {
+        let (key, value) =
+            set.split_once('=').ok_or_else(|| anyhow::anyhow!("--set {set}: expected FIELD=VALUE, as in rpc.listen=…"))?;
+        figment = figment.merge(Toml::string(&toml_line(key, value)));
+    }
+    let config: Config = figment.extract().map_err(|error| anyhow::anyhow!("configuration: {error}"))?;
+    validate(&config)?;
+    Ok(config)
+}
+
+/// Environment variables of Keel's scripts and tests that are no configuration.
+const NOT_CONFIGURATION: &[&str] = &["fixtures", "cache", "proptest_commands", "bin", "test_long"];
+
+/// `a.b=1` as TOML; a value that is no TOML literal is text.
+fn toml_line(key: &str, value: &str) -> String {
+    let literal = matches!(value, "true" | "false") || value.parse::<i64>().is_ok();
+    match literal {
+        true => format!("{key} = {value}"),
+        false => format!("{key} = {}", serde_json::Value::String(value.to_owned())),
+    }
+}
+
+fn validate(config: &Config) -> anyhow::Result<()> {
+    let within = |field: &str, value: u64, low: u64, high: u64| {
+        anyhow::ensure!((low..=high).contains(&value), "configuration: {field} = {value} must be between {low} and {high}");
+        Ok(())
+    };
+    within("sequencer.tick_ms", config.sequencer.tick_ms, 1, 1_000)?;
+    within("sequencer.block_interval_ms", config.sequencer.block_interval_ms, 50, 60_000)?;
+    within("sequencer.snapshot_interval_ms", config.sequencer.snapshot_interval_ms, 100, 86_400_000)?;
+    within("sequencer.snapshots_kept", config.sequencer.snapshots_kept as u64, 2, 1_000)?;
+    within("settlement.poll_ms", config.settlement.poll_ms, 50, 60_000)?;
+    within("settlement.batch_blocks_max", config.settlement.batch_blocks_max, 1, 10_000)?;
+    within("settlement.batch_age_ms", config.settlement.batch_age_ms, 100, 86_400_000)?;
+    within("ingress.budget_factor", config.ingress.budget_factor.into(), 1, 1_000_000)?;
+    anyhow::ensure!(
+        config.rpc.listen != config.rpc.admin_listen || config.rpc.listen.port() == 0,
+        "configuration: rpc.admin_listen must differ from rpc.listen; admin has a port of its own"
+    );
+    let http = config.settlement.endpoint.starts_with("http://") || config.settlement.endpoint.starts_with("https://");
+    anyhow::ensure!(http, "configuration: settlement.endpoint must be an http:// or https:// address");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(toml: &str, sets: &[&str]) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("keel.toml");
+        std::fs::write(&file, toml).unwrap();
+        let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
+        format!("{:#}", load(Some(&file), &sets).unwrap_err())
+    }
+
+    #[test]
+    fn a_bad_field_is_named() {
+        for (toml, sets, named) in [
+            ("[rpc]\nlisten = \"nowhere\"", &[][..], "rpc.listen"),
+            ("[rpc]\nlissen = \"127.0.0.1:1\"", &[], "lissen"),
+            ("", &["sequencer.tick_ms=0"], "sequencer.tick_ms"),
+            ("", &["sequencer.tick_ms=soon"], "sequencer.tick_ms"),
+            ("", &["settlement.endpoint=ftp://x"], "settlement.endpoint"),
+            ("[guard]\nprofile = \"hasty\"", &[], "guard.profile"),
+        ] {
+            let message = error(toml, sets);
+            assert!(message.contains(named), "{message:?} does not name {named}");
+        }
+    }
+
+    #[test]
+    fn flags_override_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("keel.toml");
+        std::fs::write(&file, "[sequencer]\ntick_ms = 50\nblock_interval_ms = 500").unwrap();
+        let config = load(Some(&file), &["sequencer.tick_ms=20".into()]).unwrap();
+        assert_eq!((config.sequencer.tick_ms, config.sequencer.block_interval_ms), (20, 500));
+    }
+}

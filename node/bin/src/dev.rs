@@ -1,0 +1,95 @@
+//! `keel dev`: a development chain's contracts and money on a local settlement layer, with the public keys of `genesis/dev-keys.json`.
+
+use crate::config::Config;
+use crate::keys::Keys;
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use keel_settlement::SettlementKeys;
+use keel_settlement::dev::{self, DevKeys};
+use keel_types::{Address, EthAddress, Felt, Genesis};
+use serde_json::json;
+use std::sync::Arc;
+
+#[derive(Subcommand)]
+pub enum Dev {
+    /// Deploys tokens, registry, core and bridge at the addresses of genesis; does nothing when they are there.
+    Deploy,
+    /// Mints an amount on the settlement layer and deposits it for an account.
+    Fund {
+        #[arg(long)]
+        account: String,
+        #[arg(long)]
+        asset: String,
+        /// Decimal, in units of the asset.
+        #[arg(long)]
+        amount: String,
+    },
+    /// What an address holds on the settlement layer.
+    Balance {
+        #[arg(long)]
+        owner: String,
+        #[arg(long)]
+        asset: String,
+    },
+}
+
+impl Dev {
+    /// Does one thing and prints the result as JSON.
+    pub async fn run(self, config: &Config) -> Result<()> {
+        let genesis = Arc::new(crate::genesis(&config.genesis)?);
+        let endpoint = &config.settlement.endpoint;
+        let answer = match self {
+            Dev::Deploy => {
+                dev::deploy_dev(endpoint, &genesis, &dev_keys(config)?).await?;
+                let at = &genesis.settlement;
+                json!({ "core": at.core.to_string(), "registry": at.registry.to_string(), "bridge": at.bridge.to_string() })
+            }
+            Dev::Fund { account, asset, amount } => {
+                let funded = fund_asset(config, &genesis, &account, &asset, &amount).await?;
+                json!({ "messageNonce": funded.message_nonce.to_string(), "l1Block": funded.l1_block.to_string() })
+            }
+            Dev::Balance { owner, asset } => {
+                let owner: EthAddress = owner.parse().map_err(anyhow::Error::msg).context("--owner")?;
+                let id = genesis.asset_id(&asset).with_context(|| format!("--asset {asset}: not in genesis"))?;
+                json!({ "units": dev::balance(endpoint, &genesis, id, owner).await?.to_string() })
+            }
+        };
+        println!("{answer}");
+        Ok(())
+    }
+}
+
+/// Mints and deposits; see [Dev::Fund].
+pub async fn fund(config: &Config, account: &str, asset: &str, amount: &str) -> Result<()> {
+    let genesis = Arc::new(crate::genesis(&config.genesis)?);
+    fund_asset(config, &genesis, account, asset, amount).await.map(drop)
+}
+
+async fn fund_asset(
+    config: &Config,
+    genesis: &Arc<Genesis>,
+    account: &str,
+    asset: &str,
+    amount: &str,
+) -> Result<dev::Funded> {
+    let recipient = Address(Felt::from_hex(account).context("--account: not an address")?);
+    let id = genesis.asset_id(asset).with_context(|| format!("--asset {asset}: not in genesis"))?;
+    let quantums = keel_ingress::decimal::parse_quantums(amount).map_err(|e| anyhow::anyhow!("--amount: {e}"))?;
+    let unit = i128::from(genesis.assets[usize::from(id.0)].quantums_per_l1_unit);
+    anyhow::ensure!(quantums > 0 && quantums % unit == 0, "--amount: must be positive and whole units of the token");
+    let keys = Keys::load(&config.keys)?;
+    let payer = SettlementKeys::parse(&keys.depositor, &keys.attestor)?.submitter;
+    Ok(dev::fund(&config.settlement.endpoint, genesis, &payer, id, (quantums / unit) as u128, recipient).await?)
+}
+
+fn dev_keys(config: &Config) -> Result<DevKeys> {
+    let keys = Keys::load(&config.keys)?;
+    let deployer = SettlementKeys::parse(&keys.deployer, &keys.attestor)?;
+    let submitter = SettlementKeys::parse(&keys.submitter, &keys.guardian)?;
+    Ok(DevKeys {
+        deployer: deployer.submitter,
+        attestor: deployer.attestor.address(),
+        submitter: submitter.submitter.address(),
+        guardian: submitter.attestor.address(),
+    })
+}

@@ -1,0 +1,113 @@
+//! `keel`: the exchange in one binary.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod config;
+mod dev;
+mod gate;
+mod keys;
+mod node;
+mod publish;
+mod replay;
+mod status;
+mod trade;
+mod wiring;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use config::{Config, LogFormat};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// An exchange appchain in one binary: it orders and matches signed trades, commits its state as a Starknet chain and settles it.
+#[derive(Parser)]
+#[command(name = "keel", version)]
+struct Cli {
+    /// Configuration file (TOML). Without it: defaults, environment and flags.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// Sets one field, as in `--set rpc.listen=127.0.0.1:9944`. May be repeated; overrides file and environment.
+    #[arg(long = "set", value_name = "FIELD=VALUE", global = true)]
+    sets: Vec<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a node until SIGTERM or SIGINT.
+    Run,
+    /// Asks a running node how it is.
+    Status {
+        #[arg(long, default_value = "http://127.0.0.1:9944/rpc")]
+        rpc: String,
+    },
+    /// Checks the data of a stopped node: replays the whole journal into a second node and compares everything.
+    Verify,
+    /// Replays the journal of a stopped node into a new data folder, as a second node would.
+    Replay {
+        /// Where the second node's store is written; must not exist.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// A small trading client: keys, register, place, cancel, watch the book.
+    Trade(trade::Trade),
+    /// Price publishers for development: sign a random walk for every market.
+    Publish {
+        #[arg(long, default_value = "http://127.0.0.1:9944/rpc")]
+        rpc: String,
+        #[arg(long, default_value_t = 500)]
+        interval_ms: u64,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Development chain: contracts and money on a local settlement layer.
+    #[command(subcommand)]
+    Dev(dev::Dev),
+    /// Measures.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let config = config::load(cli.config.as_deref(), &cli.sets)?;
+    start_logging(&config)?;
+    match cli.command {
+        Command::Run => node::run(config),
+        Command::Status { rpc } => runtime()?.block_on(status::run(&rpc)),
+        Command::Verify => replay::verify(&config),
+        Command::Replay { out } => replay::replay(&config, &out),
+        Command::Trade(trade) => runtime()?.block_on(trade.run(&genesis(&config.genesis)?)),
+        Command::Publish { rpc, interval_ms, seed } => {
+            let genesis = genesis(&config.genesis)?;
+            let keys = keys::Keys::load(&config.keys)?;
+            let options = publish::Options { rpc, interval: Duration::from_millis(interval_ms), seed, rounds: None };
+            runtime()?.block_on(publish::run(&genesis, &keys.publishers, &options))
+        }
+        Command::Dev(dev) => runtime()?.block_on(dev.run(&config)),
+        Command::Bench(bench) => bench::run(bench, &config),
+    }
+}
+
+/// Reads and checks the rules of the chain.
+fn genesis(path: &Path) -> Result<keel_types::Genesis> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read genesis {}", path.display()))?;
+    let loaded = keel_contracts::genesis::load(&text).with_context(|| format!("genesis {}", path.display()))?;
+    Ok(loaded)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the async runtime")
+}
+
+fn start_logging(config: &Config) -> Result<()> {
+    let filter = EnvFilter::try_new(&config.log.filter).context("configuration: log.filter")?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Human => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}

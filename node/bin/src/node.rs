@@ -1,0 +1,341 @@
+//! `keel run`: recover, wire, serve, stop.
+
+mod data;
+mod monitor;
+mod operator;
+mod settle;
+mod status;
+
+use crate::config::Config;
+use crate::gate::{GateParts, Owed};
+use crate::keys::Keys;
+use anyhow::{Context, Result, anyhow};
+use crossbeam_channel::Sender;
+use data::DataDir;
+use keel_blocks::{BlockKey, BlockWorker, WorkerConfig};
+use keel_engine::Engine;
+use keel_feeds::{Position, Published, ReleaseSender, Sink, View, start_releaser};
+use keel_ingress::budget::BudgetConfig;
+use keel_ingress::pool::PoolConfig;
+use keel_ingress::{Inbox, InboxCapacity, Ingress, IngressConfig};
+use keel_journal::{Journal, LocalJournal, Tail};
+use keel_rpc::{AdminConfig, JwtSecret, RpcContext};
+use keel_sequencer::{Clock, Control, Outputs, Sequencer, SnapshotDue, Start, Stop, recover};
+use keel_store::snapshots::{SnapshotHeader, Snapshots};
+use keel_store::{HistoryWriter, Store};
+use keel_types::*;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Records that may wait for the history writer; it is faster than an append.
+const HISTORY_QUEUE_MAX: usize = 1_024;
+/// Longest a stopping node waits for its commitment thread to finish the last block.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Runs until SIGTERM or SIGINT, or until it must not go on.
+pub fn run(config: Config) -> Result<()> {
+    let genesis = Arc::new(crate::genesis(&config.genesis)?);
+    let keys = Keys::load(&config.keys)?;
+    let data = DataDir::lock(&config.data_dir)?;
+    let runtime = crate::runtime()?;
+    let node = Running::start(&config, genesis, &keys, &data, &runtime)?;
+    let ended = runtime.block_on(node.until_stop())?;
+    node.stop(ended, &data, &runtime)
+}
+
+/// Why a running node stops.
+enum Ended {
+    Signal,
+    /// The sequencer's loop is over, which without a signal is a failure.
+    Sequencer,
+    /// Blocks or history cannot be written.
+    Worker(anyhow::Error),
+}
+
+/// Everything that runs.
+struct Running {
+    control: Control,
+    sequencer: std::cell::RefCell<Option<JoinHandle<Result<(), Stop>>>>,
+    blocks: BlockWorker,
+    history: JoinHandle<Result<()>>,
+    releaser: JoinHandle<()>,
+    ingress: Ingress,
+    servers: keel_rpc::ServerHandles,
+    monitor: monitor::Monitor,
+    settlement: keel_settlement::Handle,
+    published: Published,
+}
+
+impl Running {
+    fn start(
+        config: &Config,
+        genesis: Arc<Genesis>,
+        keys: &Keys,
+        data: &DataDir,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<Running> {
+        let _entered = runtime.enter();
+        let options = keel_journal::Options {
+            sync: config.sequencer.journal_sync,
+            note_synced_length: config.sequencer.journal_note_synced,
+        };
+        let journal = LocalJournal::open(&data.journal(), options)?;
+        let reader = journal.reader();
+        let store = Store::open(&data.store(), genesis.hash()).context("open the store")?;
+        let snapshots = Arc::new(Snapshots::open(&data.snapshots(), genesis.hash(), config.sequencer.snapshots_kept)?);
+        let blocks = start_blocks(&genesis, &store, keys)?;
+        let (history, history_thread) = start_history(&store)?;
+
+        let recovered = recover_node(&genesis, &journal, &store, &snapshots, &blocks, &history)?;
+        let tail = recovered.tail;
+        let clock = Arc::new(Clock::start(tail.map(|t| t.ts), config.sequencer.accept_clock)?);
+        let restart = data.needs_safe_mode(tail, clock.now(), config.guard.config().thresholds.downtime_max_ms)?;
+        let confirmed = recovered.engine.next_batch().0.checked_sub(1).map(BatchId);
+        let view = view_of(&genesis, &recovered.engine);
+        let published = Published::new(view);
+        let (release, releaser) = start_releaser(published.clone(), vec![sink(history.clone())]);
+        drop(history);
+
+        let control = Control::new(clock.clone(), blocks.committed());
+        if let Some(why) = restart {
+            tracing::warn!(why, "starting in safe mode");
+            control.halt.report(LossReasons::of(LossReason::Restart), clock.now());
+        }
+        let (inbox, receiver) = Inbox::new(InboxCapacity::default());
+        let outputs = outputs(release, &blocks, snapshots.clone(), genesis.hash())?;
+        let times = keel_sequencer::Config {
+            tick: Duration::from_millis(config.sequencer.tick_ms),
+            block_interval: Duration::from_millis(config.sequencer.block_interval_ms),
+            snapshot_interval: Duration::from_millis(config.sequencer.snapshot_interval_ms),
+        };
+        let sequencer = Sequencer::new(recovered.engine, journal, receiver, control.clone(), outputs, times);
+        let thread = std::thread::Builder::new().name("sequencer".into());
+        let sequencer = thread.spawn(move || sequencer.run()).context("start the sequencer")?;
+
+        let settings = settle::config(config, keys)?;
+        let settlement =
+            settle::start(&settings, &genesis, &store, &published, &inbox, &control, confirmed, runtime.handle())?;
+        let ingress = Ingress::new(ingress_config(config), genesis.clone(), Arc::new(published.clone()), inbox.clone());
+        let (handle, rules, on) = (settlement.clone(), genesis.clone(), runtime.handle().clone());
+        let escrow = move |owed: &Owed| settle::check_escrow(&handle, owed, &rules, &on);
+        let gate = GateParts {
+            genesis: genesis.clone(),
+            control: control.clone(),
+            store: store.clone(),
+            snapshots,
+            journal: reader,
+            key: keys.block,
+            escrow: Box::new(escrow),
+        };
+        let monitor = monitor::start(config, gate, published.clone(), inbox.clone(), settlement.clone(), data.incidents())?;
+        let status = Arc::new(status::Status::new(settlement.clone(), config.guard.config().phases));
+        let context = RpcContext { genesis, published: published.clone(), ingress: ingress.clone(), store, status };
+        let secret = data.jwt_secret(config.rpc.jwt_secret.as_deref())?;
+        let admin = AdminConfig { listen: config.rpc.admin_listen, secret: JwtSecret::from_file(&secret)? };
+        let rpc = keel_rpc::Config { public: config.rpc.listen, admin: Some(admin) };
+        let sink = Arc::new(operator::Operator::new(control.clone(), inbox));
+        let servers = runtime.block_on(keel_rpc::start(context, rpc, sink))?;
+        tracing::info!(rpc = %servers.public.address(), data = %data.path().display(), "keel is running");
+        let sequencer = std::cell::RefCell::new(Some(sequencer));
+        Ok(Running {
+            control,
+            sequencer,
+            blocks,
+            history: history_thread,
+            releaser,
+            ingress,
+            servers,
+            monitor,
+            settlement,
+            published,
+        })
+    }
+
+    /// Waits for a signal, or for something that must not go on.
+    async fn until_stop(&self) -> Result<Ended> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        let mut look = tokio::time::interval(Duration::from_millis(50));
+        let mut broken = false;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(Ended::Signal),
+                _ = interrupt.recv() => return Ok(Ended::Signal),
+                _ = look.tick() => {}
+            }
+            if let Ok(error) = self.blocks.errors().try_recv() {
+                return Ok(Ended::Worker(anyhow!(error).context("build blocks")));
+            }
+            if self.history.is_finished() || self.releaser.is_finished() {
+                return Ok(Ended::Worker(anyhow!("the history or the published view cannot be written")));
+            }
+            if !broken && self.sequencer_finished() {
+                match self.sequencer_result() {
+                    // Reads go on, labelled with the last durable state; execution does not. [spec safe-mode, A command that breaks the engine]
+                    Err(Stop::EngineBroken { seq, command, why }) => {
+                        tracing::error!(%seq, command, why, "a command broke the engine: INVARIANT_BROKEN; execution has stopped");
+                        broken = true;
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the sequencer stopped; restart to recover");
+                        return Ok(Ended::Sequencer);
+                    }
+                    Ok(()) => return Ok(Ended::Sequencer),
+                }
+            }
+        }
+    }
+
+    fn sequencer_finished(&self) -> bool {
+        self.sequencer.borrow().as_ref().is_some_and(|thread| thread.is_finished())
+    }
+
+    fn sequencer_result(&self) -> Result<(), Stop> {
+        match self.sequencer.borrow_mut().take() {
+            None => Ok(()),
+            Some(thread) => thread.join().unwrap_or(Err(Stop::ReceiverGone)),
+        }
+    }
+
+    /// Drains, seals, takes a snapshot, finishes the block, and notes that the stop was clean.
+    fn stop(self, ended: Ended, data: &DataDir, runtime: &tokio::runtime::Runtime) -> Result<()> {
+        if let Ended::Worker(error) = ended {
+            return Err(error);
+        }
+        if matches!(ended, Ended::Sequencer) {
+            anyhow::bail!("the sequencer stopped without being asked");
+        }
+        tracing::info!("stopping");
+        self.ingress.close();
+        self.monitor.stop();
+        self.control.stop.store(true, std::sync::atomic::Ordering::Release);
+        let result = self.sequencer_result();
+        runtime.block_on(self.servers.stop());
+        self.settlement.stop();
+        result?;
+        let at = self.published.at();
+        let Running { blocks, history, releaser, .. } = self;
+        releaser.join().map_err(|_| anyhow!("the releaser panicked"))?;
+        history.join().map_err(|_| anyhow!("the history writer panicked"))??;
+        blocks.wait_for(at.height, STOP_TIMEOUT);
+        blocks.stop()?;
+        data.note_clean_stop(at.seq)?;
+        tracing::info!(seq = %at.seq, height = %at.height, "stopped");
+        Ok(())
+    }
+}
+
+fn start_blocks(genesis: &Arc<Genesis>, store: &Store, keys: &Keys) -> Result<BlockWorker> {
+    let (_, genesis_writes) = Engine::new(genesis);
+    let key = Some(BlockKey::new(keys.block, genesis)?);
+    let config = WorkerConfig { genesis: genesis.clone(), genesis_writes, store: store.clone(), key };
+    BlockWorker::start(config).context("start the commitment thread")
+}
+
+/// A thread that writes order and trade history behind the releases.
+fn start_history(store: &Store) -> Result<(Sender<Arc<Released>>, JoinHandle<Result<()>>)> {
+    let mut writer = HistoryWriter::new(store.clone())?;
+    let (sender, receiver) = crossbeam_channel::bounded::<Arc<Released>>(HISTORY_QUEUE_MAX);
+    let thread = std::thread::Builder::new().name("history".into());
+    let handle = thread.spawn(move || -> Result<()> {
+        for released in receiver {
+            writer.apply(&released).inspect_err(|error| tracing::error!(%error, "history cannot be written"))?;
+        }
+        Ok(())
+    })?;
+    Ok((sender, handle))
+}
+
+fn sink(history: Sender<Arc<Released>>) -> Sink {
+    Box::new(move |released| history.send(released.clone()).is_ok())
+}
+
+/// The newest snapshot that blocks and history reach back to, then the journal: blocks and history get what they miss.
+fn recover_node(
+    genesis: &Genesis,
+    journal: &LocalJournal,
+    store: &Store,
+    snapshots: &Snapshots,
+    blocks: &BlockWorker,
+    history: &Sender<Arc<Released>>,
+) -> Result<keel_sequencer::Recovered> {
+    let reach = store.resume_after()?;
+    let journal_end = journal.tail().map_or(Seq(0), |t| t.last_seq);
+    anyhow::ensure!(
+        reach <= journal_end,
+        "recover: the store is at command {reach}, the journal ends at {journal_end}: the journal lost what was released, or the data folders do not belong together"
+    );
+    let (snapshot, passed_over) = snapshots.newest(|header| header.seq <= reach)?;
+    for error in passed_over {
+        tracing::warn!(%error, "snapshot passed over");
+    }
+    let start = match snapshot {
+        None => Start::Genesis,
+        Some(snapshot) => {
+            let header = snapshot.header;
+            let tail = Tail { last_seq: header.seq, ts: header.ts, hash: header.record_hash };
+            Start::Snapshot { tail, engine: snapshot.bytes }
+        }
+    };
+    let from = if let Start::Snapshot { tail, .. } = &start { tail.last_seq } else { Seq(0) };
+    let feed = blocks.feed();
+    let recovered = recover(genesis, start, journal, None, &mut |released| {
+        let released = Arc::new(released);
+        feed.send(released.clone()) && history.send(released).is_ok()
+    })?;
+    let violations = recovered.engine.check();
+    anyhow::ensure!(violations.is_empty(), "recover: {violations:?}");
+    tracing::info!(%from, replayed = recovered.replayed, digest = %recovered.engine.digest(), "recovered");
+    Ok(recovered)
+}
+
+fn view_of(genesis: &Arc<Genesis>, engine: &Engine) -> View {
+    let dump = engine.dump();
+    let at = Position { seq: engine.last_seq(), ts: engine.last_ts(), height: engine.height() };
+    View::new(genesis.clone(), dump.writes, dump.orders, at, engine.phase().post_only_until)
+}
+
+/// Releases go to the view and to history, then to blocks; snapshots to a writer that is skipped while busy.
+fn outputs(release: ReleaseSender, blocks: &BlockWorker, snapshots: Arc<Snapshots>, genesis: Bytes32) -> Result<Outputs> {
+    let feed = blocks.feed();
+    let (due, writer) = crossbeam_channel::bounded::<SnapshotDue>(1);
+    std::thread::Builder::new().name("snapshots".into()).spawn(move || {
+        for SnapshotDue { tail, height, digest, engine } in writer {
+            let header = SnapshotHeader {
+                genesis,
+                seq: tail.last_seq,
+                ts: tail.ts,
+                height,
+                record_hash: tail.hash,
+                engine_digest: digest,
+            };
+            if let Err(error) = snapshots.write(&header, &engine) {
+                tracing::error!(%error, "a snapshot was not written; recovery takes an older one");
+            }
+        }
+    })?;
+    Ok(Outputs {
+        release: Box::new(move |released, replies| feed.send(released.clone()) && release.send(released, replies)),
+        snapshot: Box::new(move |snapshot| {
+            if due.try_send(snapshot).is_err() {
+                tracing::warn!("the last snapshot is still being written; this one is skipped");
+            }
+        }),
+    })
+}
+
+fn ingress_config(config: &Config) -> IngressConfig {
+    let factor = u64::from(config.ingress.budget_factor);
+    let raised = |budget: BudgetConfig| BudgetConfig {
+        burst: budget.burst * factor,
+        per_second: budget.per_second * factor,
+        ..budget
+    };
+    let mut pool = PoolConfig::default();
+    if config.ingress.signature_workers > 0 {
+        pool.workers = config.ingress.signature_workers;
+    }
+    IngressConfig { pool, connection: raised(BudgetConfig::CONNECTION), account: raised(BudgetConfig::ACCOUNT) }
+}

@@ -1,0 +1,91 @@
+use anyhow::{Context, Result, bail};
+use keel_journal::Tail;
+use keel_types::{Seq, Ts};
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The folder of one node: `journal/`, `snapshots/`, `store/`, `incidents/`, `jwt.hex`, `clean`. Locked while it is in use.
+pub struct DataDir {
+    path: PathBuf,
+    /// Held for as long as the process lives.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the folder if missing and takes its lock.
+    pub fn lock(path: &Path) -> Result<DataDir> {
+        std::fs::create_dir_all(path).with_context(|| format!("make data folder {}", path.display()))?;
+        let lock = File::create(path.join("lock")).with_context(|| format!("lock data folder {}", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(DataDir { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => bail!("data folder {}: another node is using it", path.display()),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock data folder {}", path.display())),
+        }
+    }
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// The authority.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+    /// Never authoritative.
+    pub fn store(&self) -> PathBuf {
+        self.path.join("store")
+    }
+    /// Encoded engines.
+    pub fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+    /// Integrity reports.
+    pub fn incidents(&self) -> PathBuf {
+        self.path.join("incidents")
+    }
+
+    /// Why the journal must go on with `EnterSafeMode`: no clean stop, too long a downtime, or a chain that never ran. Consumes the
+    /// note of a clean stop, so that a crash from here on is seen as one.
+    pub fn needs_safe_mode(&self, tail: Option<Tail>, now: Ts, downtime_ms_max: u64) -> Result<Option<&'static str>> {
+        let note = self.path.join("clean");
+        let noted = std::fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok()).map(Seq);
+        if noted.is_some() {
+            std::fs::remove_file(&note).context("remove the note of the last clean stop")?;
+            self.sync()?;
+        }
+        Ok(match tail {
+            None => Some("a new chain"),
+            Some(tail) if noted != Some(tail.last_seq) => Some("the last stop was not clean"),
+            Some(tail) if now.ms().saturating_sub(tail.ts.ms()) > downtime_ms_max => Some("the node was down for too long"),
+            Some(_) => None,
+        })
+    }
+
+    /// Notes that everything up to `seq` was finished.
+    pub fn note_clean_stop(&self, seq: Seq) -> Result<()> {
+        let mut file = File::create(self.path.join("clean")).context("note the clean stop")?;
+        writeln!(file, "{seq}").and_then(|()| file.sync_all()).context("note the clean stop")?;
+        self.sync()
+    }
+
+    /// The admin secret: the configured file, or one of our own, made when missing.
+    pub fn jwt_secret(&self, configured: Option<&Path>) -> Result<PathBuf> {
+        use std::os::unix::fs::OpenOptionsExt;
+        if let Some(path) = configured {
+            return Ok(path.to_owned());
+        }
+        let path = self.path.join("jwt.hex");
+        if !path.exists() {
+            let mut secret = [0u8; 32];
+            File::open("/dev/urandom").and_then(|mut random| std::io::Read::read_exact(&mut random, &mut secret))?;
+            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(file, "{hex}").context("write the admin secret")?;
+        }
+        Ok(path)
+    }
+
+    fn sync(&self) -> Result<()> {
+        File::open(&self.path).and_then(|dir| dir.sync_all()).context("sync the data folder")
+    }
+}

@@ -1,0 +1,185 @@
+//! The guard's eyes and hands: samples published state, carries out what the guard decides.
+
+use crate::config::Config;
+use crate::gate::{self, GateParts, Verdict};
+use anyhow::{Context, Result};
+use keel_feeds::Published;
+use keel_guard::{Action, Gate, Guard, Sample};
+use keel_ingress::Inbox;
+use keel_types::*;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Between two samples: the most that detection adds to a threshold.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two tries of a gate that could not be established.
+const GATE_RETRY: Duration = Duration::from_secs(1);
+/// Longest the guard waits for the engine's word on an operator's resume.
+const INSPECT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The running monitor.
+pub struct Monitor {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Monitor {
+    /// Stops sampling. A gate under way is left behind.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+    }
+}
+
+struct World {
+    parts: Arc<GateParts>,
+    published: Published,
+    inbox: Inbox,
+    settlement: keel_settlement::Handle,
+    started: Ts,
+    gate: Arc<Mutex<(Gate, Instant)>>,
+    /// The incident and phase in which the gate was last idle: a gate passed once does not open a later reopening.
+    gate_for: (IncidentId, Phase),
+    incidents: PathBuf,
+}
+
+/// Starts the monitor's thread.
+pub fn start(
+    config: &Config,
+    parts: GateParts,
+    published: Published,
+    inbox: Inbox,
+    settlement: keel_settlement::Handle,
+    incidents: PathBuf,
+) -> Result<Monitor> {
+    std::fs::create_dir_all(&incidents).context("make the incidents folder")?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let mut guard = Guard::new(config.guard.config());
+    let mut world = World {
+        started: parts.control.clock.now(),
+        parts: Arc::new(parts),
+        published,
+        inbox,
+        settlement,
+        gate: Arc::new(Mutex::new((Gate::Idle, Instant::now()))),
+        gate_for: (IncidentId(0), Phase::Halted),
+        incidents,
+    };
+    let thread = std::thread::Builder::new().name("guard".into()).spawn(move || {
+        while !stopped.load(Ordering::Acquire) {
+            let sample = world.sample();
+            for action in guard.decide(&sample) {
+                world.act(action, &sample);
+            }
+            std::thread::park_timeout(SAMPLE_INTERVAL);
+        }
+    })?;
+    Ok(Monitor { stop, thread })
+}
+
+impl World {
+    fn sample(&mut self) -> Sample {
+        let now = self.parts.control.clock.now();
+        let markets = self.parts.genesis.markets.len() as u16;
+        let (phase, open_orders, prices) = self.published.read(|view| {
+            let prices: Vec<Ts> = (0..markets).filter_map(|m| view.market(MarketId(m))).map(|m| m.price_ts).collect();
+            (view.phase(), view.orders().open_count(), prices)
+        });
+        let age = |ts: Ts| now.ms().saturating_sub(ts.max(self.started).ms());
+        let oracle_age_ms = prices.into_iter().map(age).collect();
+        // Only an operator's word is not in published state; it matters only while one is waited for.
+        let resumed = phase.reasons.needs_operator()
+            && self.parts.control.inspect(|engine| engine.phase().resumed, INSPECT_TIMEOUT).unwrap_or(false);
+        Sample {
+            now,
+            settlement_head_age_ms: self.settlement.health().head_age_ms(),
+            oracle_age_ms,
+            phase: phase.phase,
+            incident: phase.incident,
+            reasons: phase.reasons,
+            phase_since: phase.since,
+            resumed,
+            open_orders,
+            gate: self.gate(phase.incident, phase.phase),
+        }
+    }
+
+    /// The gate counts only for the READ_ONLY in which it was run.
+    fn gate(&mut self, incident: IncidentId, phase: Phase) -> Gate {
+        let mut gate = self.gate.lock().unwrap_or_else(|e| e.into_inner());
+        if self.gate_for != (incident, phase) && gate.0 != Gate::Running {
+            *gate = (Gate::Idle, Instant::now());
+            self.gate_for = (incident, phase);
+        }
+        match &gate.0 {
+            // Not yet: asked again after a pause.
+            Gate::NotYet if gate.1.elapsed() < GATE_RETRY => Gate::Running,
+            other => other.clone(),
+        }
+    }
+
+    fn act(&mut self, action: Action, sample: &Sample) {
+        match action {
+            Action::Lose(reasons) => {
+                let names: Vec<&str> = reasons.iter().map(LossReason::as_str).collect();
+                tracing::error!(?names, settlement_head_age_ms = sample.settlement_head_age_ms, oracle_age_ms = ?sample.oracle_age_ms, "loss detected: entering safe mode");
+                self.parts.control.halt.report(reasons, sample.now);
+            }
+            Action::SetPhase(set) => {
+                tracing::warn!(incident = %set.incident, phase = %set.phase, "opening the next phase");
+                if let Err(error) = self.inbox.submit(Command::SetPhase(set), None) {
+                    tracing::error!(%error, "the phase step was not queued");
+                }
+            }
+            Action::RunGate => self.run_gate(sample.incident),
+        }
+    }
+
+    fn run_gate(&self, incident: IncidentId) {
+        let (parts, slot, folder) = (self.parts.clone(), self.gate.clone(), self.incidents.clone());
+        let set = |slot: &Mutex<(Gate, Instant)>, gate| {
+            *slot.lock().unwrap_or_else(|e| e.into_inner()) = (gate, Instant::now());
+        };
+        set(&slot, Gate::Running);
+        let run = move || {
+            let verdict = gate::run(&parts, incident);
+            let gate = match verdict {
+                Verdict::Passed(report) => match write_report(&folder, &report) {
+                    Ok(path) => {
+                        tracing::info!(path = %path.display(), hash = report.hash, "integrity gate passed");
+                        Gate::Passed(report.hash_bytes())
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the integrity report cannot be written");
+                        Gate::NotYet
+                    }
+                },
+                Verdict::NotYet(why) => {
+                    tracing::warn!(why, "the integrity gate could not be established");
+                    Gate::NotYet
+                }
+                Verdict::Broken(reason, why) => {
+                    tracing::error!(%reason, why, "the integrity gate found a difference");
+                    Gate::Broken(reason)
+                }
+            };
+            set(&slot, gate);
+        };
+        if let Err(error) = std::thread::Builder::new().name("gate".into()).spawn(run) {
+            tracing::error!(%error, "the integrity gate could not start");
+            set(&self.gate, Gate::NotYet);
+        }
+    }
+}
+
+fn write_report(folder: &Path, report: &gate::Report) -> Result<PathBuf> {
+    let path = folder.join(format!("integrity-{}-{}.json", report.incident, report.seq));
+    let file = std::fs::File::create(&path)?;
+    serde_json::to_writer_pretty(&file, report)?;
+    file.sync_all()?;
+    Ok(path)
+}

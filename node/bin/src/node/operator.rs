@@ -1,0 +1,48 @@
+use keel_ingress::Inbox;
+use keel_ingress::queue::Answer;
+use keel_rpc::{AdminAnswer, AdminRefusal, AdminSink};
+use keel_sequencer::Control;
+use keel_types::{Command, IncidentId, LossReason, LossReasons, Resume};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Longest an operator waits for the record.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Carries out what operators ask for.
+pub struct Operator {
+    control: Control,
+    inbox: Inbox,
+}
+
+impl Operator {
+    pub fn new(control: Control, inbox: Inbox) -> Operator {
+        Operator { control, inbox }
+    }
+}
+
+impl AdminSink for Operator {
+    fn enter_safe_mode(&self, reason: String) -> AdminAnswer {
+        tracing::warn!(reason, "an operator enters safe mode");
+        let answer = self.control.halt.report_and_wait(LossReasons::of(LossReason::Operator), self.control.clock.now());
+        Box::pin(wait(answer))
+    }
+
+    fn resume(&self, incident: IncidentId) -> AdminAnswer {
+        tracing::warn!(%incident, "an operator resumes");
+        let (reply, answer) = oneshot::channel();
+        // One admin secret is one operator; distinct keys come with the two-operator rule.
+        let queued = self.inbox.submit(Command::Resume(Resume { incident, operator: 0 }), Some(reply));
+        Box::pin(async move {
+            queued.map_err(|error| AdminRefusal::NotNow(error.to_string()))?;
+            wait(answer).await
+        })
+    }
+}
+
+async fn wait(answer: oneshot::Receiver<Answer>) -> Result<Answer, AdminRefusal> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) | Err(_) => Err(AdminRefusal::Unknown),
+    }
+}

@@ -1,0 +1,93 @@
+//! Wires the settlement loops: what they ask of the engine, what they report, and the escrow check of the integrity gate.
+
+use crate::config::Config;
+use crate::gate::{EscrowVerdict, Owed};
+use crate::keys::Keys;
+use anyhow::{Context, Result, bail};
+use keel_feeds::Published;
+use keel_ingress::Inbox;
+use keel_sequencer::Control;
+use keel_settlement::{EngineFacts, EscrowOwed, EscrowSum, Handle, Parts, SettlementConfig, SettlementKeys, TokenFigures};
+use keel_store::Store;
+use keel_types::{BatchId, Genesis, LossReason, LossReasons, format_quantums};
+use std::sync::Arc;
+
+/// The configuration of the settlement crate.
+pub fn config(config: &Config, keys: &Keys) -> Result<SettlementConfig> {
+    let keys = SettlementKeys::parse(&keys.submitter, &keys.attestor)?;
+    let mut settlement = SettlementConfig::new(config.settlement.endpoint.clone(), config.settlement.poll_ms, keys);
+    settlement.limits.blocks_max = config.settlement.batch_blocks_max;
+    settlement.limits.age_ms = config.settlement.batch_age_ms;
+    Ok(settlement)
+}
+
+/// Checks the layer against genesis, then starts the loops. `confirmed`: the last batch the recovered engine knows to be confirmed.
+/// A layer that does not answer is no reason not to start: trading waits
+/// for it at the gate. One that answers with another chain is.
+pub fn start(
+    settings: &SettlementConfig,
+    genesis: &Arc<Genesis>,
+    store: &Store,
+    published: &Published,
+    inbox: &Inbox,
+    control: &Control,
+    confirmed: Option<BatchId>,
+    runtime: &tokio::runtime::Handle,
+) -> Result<Handle> {
+    if let Err(error) = runtime.block_on(keel_settlement::check(settings, genesis)) {
+        if !error.is_transient() {
+            return Err(error).context("settlement layer");
+        }
+        tracing::warn!(%error, "the settlement layer could not be checked yet");
+    }
+    let (consumed, view) = (published.clone(), published.clone());
+    let engine = EngineFacts {
+        deposit_consumed: Box::new(move |nonce| consumed.read(|view| view.state().messages_consumed.contains(&nonce))),
+        last_confirmed: Box::new(move || view.read(|view| view.last_confirmed().map(|c| c.confirmed.batch)).or(confirmed)),
+    };
+    let control = control.clone();
+    let on_loss = Arc::new(move |reason: LossReason, details: &str| {
+        tracing::error!(%reason, details, "settlement reports a loss");
+        control.halt.report(LossReasons::of(reason), control.clock.now());
+    });
+    let parts =
+        Parts { genesis: genesis.clone(), store: store.clone(), inbox: inbox.clone(), engine: Arc::new(engine), on_loss };
+    keel_settlement::start(settings, parts, runtime).context("start settlement")
+}
+
+/// Compares the escrow's own counter with what our state owes, per asset.
+pub fn check_escrow(
+    handle: &Handle,
+    owed: &Owed,
+    genesis: &Genesis,
+    runtime: &tokio::runtime::Handle,
+) -> Result<EscrowVerdict> {
+    let figures = runtime.block_on(handle.escrow()).context("read the escrow")?;
+    let mut lines = vec![];
+    for token in &figures.tokens {
+        let sum = sum(token, owed)?;
+        let asset = &genesis.assets[usize::from(token.asset.0)].symbol;
+        let text = format_quantums;
+        let line = format!(
+            "{asset}: counter {} = liabilities {} + unclaimed {} + uncredited {}",
+            text(sum.counter),
+            text(sum.liabilities),
+            text(sum.unclaimed),
+            text(sum.uncredited)
+        );
+        if !sum.holds() {
+            return Ok(EscrowVerdict::Differs(format!("escrow at settlement block {}: not {line}", figures.l1_block)));
+        }
+        lines.push(line);
+    }
+    Ok(EscrowVerdict::Matches(format!("escrow at settlement block {}: {}", figures.l1_block, lines.join("; "))))
+}
+
+fn sum(token: &TokenFigures, owed: &Owed) -> Result<EscrowSum> {
+    let index = usize::from(token.asset.0);
+    let state = EscrowOwed { liabilities: owed.liabilities[index].0, withdrawn: owed.withdrawn[index].0 };
+    match token.sum(state, |nonce| owed.consumed.contains(&nonce)) {
+        Some(sum) => Ok(sum),
+        None => bail!("an escrow figure is out of range"),
+    }
+}

@@ -1,0 +1,50 @@
+use keel_feeds::PhaseView;
+use keel_guard::PhaseTimings;
+use keel_rpc::{NodeStatus, PendingDeposit, SettlementStatus, Submission};
+use keel_settlement::Handle;
+use keel_types::{BatchId, Phase, Ts};
+
+/// What only the wiring knows, for `node_status` and `bridge_*`.
+pub struct Status {
+    settlement: Handle,
+    phases: PhaseTimings,
+}
+
+impl Status {
+    pub fn new(settlement: Handle, phases: PhaseTimings) -> Status {
+        Status { settlement, phases }
+    }
+}
+
+impl NodeStatus for Status {
+    fn phase_eta(&self, phase: &PhaseView) -> Option<Ts> {
+        let lasts_ms = match phase.phase {
+            Phase::Open => return None,
+            Phase::Halted if phase.reasons.needs_operator() => return None,
+            Phase::Halted => 0,
+            Phase::ReadOnly => self.phases.spot_oracle_fresh_ms,
+            Phase::Spot => self.phases.spot_ms.max(self.phases.spot_post_only_ms),
+            Phase::ReduceOnly => self.phases.reduce_only_ms,
+        };
+        Some(phase.since.plus_ms(lasts_ms))
+    }
+
+    fn settlement(&self) -> SettlementStatus {
+        let status = self.settlement.status();
+        SettlementStatus { head: status.head, head_age_ms: status.head_age_ms, submitter: status.submitter.to_string() }
+    }
+
+    fn pending_deposit(&self, message_nonce: u64) -> Option<PendingDeposit> {
+        self.settlement.pending_deposit(message_nonce).map(|pending| PendingDeposit {
+            l1_block: pending.l1_block,
+            l1_tx_hash: pending.l1_tx_hash,
+            depth: pending.depth,
+            depth_needed: pending.depth_needed,
+        })
+    }
+
+    fn submission(&self, batch: BatchId) -> Option<Submission> {
+        let submission = self.settlement.submission(batch)?;
+        Some(Submission { l1_tx_hash: submission.l1_tx_hash, l1_block: submission.l1_block })
+    }
+}

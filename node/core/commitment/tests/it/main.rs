@@ -1,0 +1,9 @@
+//! What this crate computes, against real chain data, vectors of other implementations, and itself.
+
+mod blocks;
+mod fixtures;
+mod patricia;
+mod properties;
+mod sepolia_chain;
+mod transactions;
+mod vectors;

@@ -1,0 +1,320 @@
+use super::cancel::Ending;
+use super::place::Taker;
+use crate::Engine;
+use crate::order::{Order, reaches};
+use crate::rules::reserve_ppm;
+use keel_book::Resting;
+use keel_ledger::{FeeSplit, OpenBuy, OpenOrder};
+use keel_types::*;
+
+/// What the walk over the makers came to.
+struct Walk {
+    /// Size filled.
+    filled: Qty,
+    /// Quote quantums traded.
+    quote: i128,
+    stop: Stop,
+}
+
+/// Why the walk ended.
+enum Stop {
+    /// Filled, or nobody left within the limit.
+    Done,
+    /// The next maker is within the order's own price, but beyond the band.
+    Band,
+    SelfTrade,
+    /// As many fills as one command may make.
+    FillLimit,
+}
+
+/// One party of a fill, before it is known what it pays.
+struct Party {
+    account: u32,
+    order: OpenOrder,
+    /// What its order had left before this fill.
+    remaining: Qty,
+    fee_ppm: i32,
+}
+
+/// What a fill cost and brought one party.
+struct Settled {
+    fee: FeeSplit,
+    realized: i128,
+}
+
+impl Engine {
+    /// Matches a taker whose whole size is already reserved or counted as open, and settles what is left of it.
+    pub(super) fn match_order(&mut self, taker: &Taker) -> OutcomeResult {
+        let walk = self.walk_makers(taker);
+        let c = taker.command;
+        let left = Qty(c.size.0 - walk.filled.0);
+        let (mut state, mut reason) = self.fate(taker, &walk, left);
+        match state {
+            OrderState::Open | OrderState::PartiallyFilled => self.rest(taker, walk.filled),
+            _ if !left.is_zero() => self.release(taker.account, c.market, taker.open_order(), left),
+            _ => {}
+        }
+        let initiator = if state == OrderState::Open { Initiator::User } else { Initiator::Engine };
+        self.taker_event(taker, walk.filled, state, Ending::new(reason, initiator));
+        self.keep_reduce_only(c.market);
+        // The upkeep may have ended the order that was just placed.
+        if self.plan.order_new.is_some_and(|slot| !self.orders.get(slot).live) {
+            (state, reason) = (OrderState::Cancelled, Reason::ReduceOnly);
+        }
+        OutcomeResult::Order { state, reason, size: c.size, filled: walk.filled, quote_filled: Amount(walk.quote) }
+    }
+
+    /// State and reason of the taker after the walk. [spec exchange, Orders]
+    fn fate(&self, taker: &Taker, walk: &Walk, left: Qty) -> (OrderState, Reason) {
+        if left.is_zero() {
+            return (OrderState::Filled, Reason::Trade);
+        }
+        let cancelled = match walk.stop {
+            Stop::SelfTrade => Some(Reason::SelfTrade),
+            Stop::FillLimit => Some(Reason::FillLimit),
+            Stop::Band => Some(Reason::PriceBand),
+            Stop::Done if !taker.rests => Some(Reason::IocRemainder),
+            // At the edge of the band with nobody there: it does not rest either.
+            Stop::Done if taker.beyond_band => Some(Reason::PriceBand),
+            Stop::Done => None,
+        };
+        match cancelled {
+            Some(reason) => (OrderState::Cancelled, reason),
+            None if walk.filled.is_zero() => (OrderState::Open, Reason::None),
+            None => (OrderState::PartiallyFilled, Reason::Trade),
+        }
+    }
+
+    fn walk_makers(&mut self, taker: &Taker) -> Walk {
+        let c = taker.command;
+        let book = usize::from(c.market.0);
+        let fills_max = self.rules.genesis.limits.fills_per_command;
+        let (mut filled, mut quote, mut fills) = (0u64, 0i128, 0);
+        let mut next = self.books[book].best(c.side.opposite());
+        let stop = loop {
+            if filled == c.size.0 {
+                break Stop::Done;
+            }
+            let Some(maker) = next else { break Stop::Done };
+            if !reaches(c.side, taker.limit, maker.price) {
+                // A MARKET order without a worst price would have taken any.
+                let wanted = c.price.0 == 0 || reaches(c.side, taker.price, maker.price);
+                break if wanted { Stop::Band } else { Stop::Done };
+            }
+            if fills == fills_max {
+                break Stop::FillLimit;
+            }
+            self.checkpoint();
+            next = self.books[book].after(maker.handle);
+            let slot = maker.key as u32;
+            if self.orders.get(slot).account == taker.account {
+                match self.prevent_self_trade(taker, slot, Qty(filled)) {
+                    SelfTrade::GoOn => continue,
+                    SelfTrade::Stop => break Stop::SelfTrade,
+                }
+            }
+            let wanted = maker.remaining.min(Qty(c.size.0 - filled));
+            match self.maker_allowance(slot, wanted) {
+                Err(reason) => self.cancel_order(slot, Ending::new(reason, Initiator::Risk)),
+                Ok(qty) => {
+                    self.fill(taker, &maker, qty, Qty(filled));
+                    filled += qty.0;
+                    quote += maker.price.notional(qty);
+                    fills += 1;
+                    // A reduce-only maker that has closed its position must not stand in the way of the rest.
+                    if qty < wanted {
+                        self.cancel_order(slot, Ending::new(Reason::ReduceOnly, Initiator::Risk));
+                    }
+                }
+            }
+        };
+        Walk { filled: Qty(filled), quote, stop }
+    }
+
+    /// Two orders of one account meet: an event for each, whoever goes. [spec exchange, Orders: flags]
+    fn prevent_self_trade(&mut self, taker: &Taker, maker: u32, filled: Qty) -> SelfTrade {
+        let ending = Ending::new(Reason::SelfTrade, Initiator::Engine);
+        match taker.command.self_trade {
+            SelfTradeMode::CancelTaker => {
+                // The maker stays as it is; the taker's own event follows when it is settled.
+                let state = self.orders.get(maker).open_state();
+                self.order_event(maker, state, ending);
+                SelfTrade::Stop
+            }
+            SelfTradeMode::CancelMaker => {
+                self.cancel_order(maker, ending);
+                self.taker_event(taker, filled, OrderState::Received, ending);
+                SelfTrade::GoOn
+            }
+            SelfTradeMode::CancelBoth => {
+                self.cancel_order(maker, ending);
+                SelfTrade::Stop
+            }
+        }
+    }
+
+    /// One match at the maker's price: money first, then the two orders, then the events.
+    fn fill(&mut self, taker: &Taker, maker: &Resting, qty: Qty, filled_before: Qty) {
+        let c = taker.command;
+        let slot = maker.key as u32;
+        let spec = self.rules.market(c.market);
+        let (kind, reserve_ppm, maker_ppm, taker_ppm) =
+            (spec.kind, reserve_ppm(spec), spec.fee_maker_ppm, spec.fee_taker_ppm);
+        let order = self.orders.edit(slot);
+        let maker_party =
+            Party { account: order.account, order: order.open_order(), remaining: order.remaining(), fee_ppm: maker_ppm };
+        order.filled.0 += qty.0;
+        order.live = !order.remaining().is_zero();
+        let (maker_hash, maker_live) = (order.hash, order.live);
+        let taker_party = Party {
+            account: taker.account,
+            order: taker.open_order(),
+            remaining: Qty(c.size.0 - filled_before.0),
+            fee_ppm: taker_ppm,
+        };
+
+        let settle = |engine: &mut Engine, party: &Party| match kind {
+            MarketKind::Spot { base } => engine.settle_spot(party, base, qty, maker.price, reserve_ppm),
+            MarketKind::Perpetual(_) => engine.settle_perpetual(party, c.market, qty, maker.price),
+        };
+        let of_maker = settle(self, &maker_party);
+        let of_taker = settle(self, &taker_party);
+
+        let market = self.markets.edit(u32::from(c.market.0));
+        market.trades += 1;
+        market.last_price = maker.price;
+        let trade = TradeId(market.trades);
+        if !maker_live {
+            self.holdings.edit(maker_party.account).market_mut(c.market).orders -= 1;
+        }
+        let side = |account, order, settled: &Settled| FillSide {
+            account,
+            order,
+            fee: Amount(settled.fee.charged),
+            realized_pnl: Amount(settled.realized),
+        };
+        self.plan.events.push(Event::Fill(Fill {
+            market: c.market,
+            trade,
+            price: maker.price,
+            size: qty,
+            taker_side: c.side,
+            maker: side(self.address(maker_party.account), maker_hash, &of_maker),
+            taker: side(c.signed.account, c.signed.hash, &of_taker),
+        }));
+        let state = if maker_live { OrderState::PartiallyFilled } else { OrderState::Filled };
+        self.order_event(slot, state, Ending::new(Reason::Trade, Initiator::Engine));
+    }
+
+    fn settle_spot(&mut self, party: &Party, base: AssetId, qty: Qty, price: Price, reserve_ppm: i32) -> Settled {
+        let holdings = self.holdings.edit(party.account);
+        let fee = match party.order.side {
+            Side::Buy => {
+                let (limit, remaining) = (party.order.price, party.remaining);
+                keel_ledger::buy_fill(holdings, &OpenBuy { base, limit, remaining, reserve_ppm }, qty, price, party.fee_ppm)
+            }
+            Side::Sell => keel_ledger::sell_fill(holdings, base, qty, price, party.fee_ppm),
+        };
+        self.collect(fee.collected, fee.rounding);
+        Settled { fee, realized: 0 }
+    }
+
+    fn settle_perpetual(&mut self, party: &Party, market: MarketId, qty: Qty, price: Price) -> Settled {
+        let index = self.markets.get(u32::from(market.0)).funding_index;
+        let fee = keel_ledger::fee_split(price.notional(qty), party.fee_ppm);
+        let holdings = self.holdings.edit(party.account);
+        let holding = holdings.market_mut(market);
+        holding.close(party.order, qty);
+        let long_before = holding.position.size.max(0);
+        let change = keel_ledger::trade(holding.position, index, party.order.side, qty, price);
+        holding.position = change.after;
+        holding.listed = true;
+        holdings.credit(QUOTE, change.realized + change.funding - fee.charged);
+        let market = self.markets.edit(u32::from(market.0));
+        market.open_interest += change.after.size.max(0) - long_before;
+        market.funding_pool -= change.funding;
+        self.collect(fee.collected, fee.rounding + change.rounding);
+        Settled { fee, realized: change.realized }
+    }
+
+    /// The one place where fees and rounding arrive. [spec exchange, Units]
+    fn collect(&mut self, fee: i128, rounding: i128) {
+        if fee != 0 {
+            self.holdings.edit(self.fee_account).credit(QUOTE, fee);
+        }
+        if rounding != 0 {
+            self.holdings.edit(self.insurance_account).credit(QUOTE, rounding);
+        }
+    }
+
+    /// Stages what is left as a resting order.
+    fn rest(&mut self, taker: &Taker, filled: Qty) {
+        let c = taker.command;
+        assert!(taker.limit == taker.price, "an order beyond the band does not rest");
+        let order = Order {
+            hash: c.signed.hash,
+            account: taker.account,
+            market: c.market,
+            side: c.side,
+            price: taker.price,
+            size: c.size,
+            filled,
+            client_id: c.client_id,
+            reduce_only: c.reduce_only,
+            order_type: c.order_type,
+            time_in_force: c.time_in_force,
+            self_trade: c.self_trade,
+            trigger_price: c.trigger_price,
+            good_til: c.good_til,
+            seq: self.now.seq,
+            live: true,
+            handle: None,
+        };
+        let slot = match self.orders_free.last() {
+            Some(free) => {
+                *self.orders.edit(*free) = order;
+                *free
+            }
+            None => self.orders.add(order),
+        };
+        self.plan.order_new = Some(slot);
+        self.holdings.edit(taker.account).market_mut(c.market).orders += 1;
+    }
+
+    /// Gives back what `qty` of an order that will not trade has reserved or open.
+    pub(super) fn release(&mut self, account: u32, market: MarketId, order: OpenOrder, qty: Qty) {
+        let spec = self.rules.market(market);
+        let (kind, reserve_ppm) = (spec.kind, reserve_ppm(spec));
+        let holdings = self.holdings.edit(account);
+        match (kind, order.side) {
+            (MarketKind::Perpetual(_), _) => holdings.market_mut(market).close(order, qty),
+            (MarketKind::Spot { .. }, Side::Buy) => keel_ledger::buy_release(holdings, order.price, qty, reserve_ppm),
+            (MarketKind::Spot { base }, Side::Sell) => keel_ledger::sell_release(holdings, base, qty),
+        }
+    }
+
+    fn taker_event(&mut self, taker: &Taker, filled: Qty, state: OrderState, ending: Ending) {
+        let c = taker.command;
+        self.plan.events.push(Event::Order(OrderUpdate {
+            order: c.signed.hash,
+            account: c.signed.account,
+            market: c.market,
+            side: c.side,
+            price: taker.price,
+            client_id: c.client_id,
+            state,
+            reason: ending.reason,
+            initiator: ending.initiator,
+            size: c.size,
+            filled,
+            incident: ending.incident,
+        }));
+    }
+}
+
+enum SelfTrade {
+    /// The maker is gone; the taker goes on.
+    GoOn,
+    /// The taker ends here.
+    Stop,
+}

@@ -1,0 +1,15 @@
+//! One file per family of commands. Each plans against the stage; `engine.rs` installs.
+
+mod block;
+mod cancel;
+mod deposit;
+mod matching;
+mod place;
+mod prices;
+mod register;
+mod safe_mode;
+mod signed;
+mod withdraw;
+
+pub(crate) use cancel::Ending;
+pub(crate) use place::Taker;

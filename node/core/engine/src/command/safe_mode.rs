@@ -1,0 +1,130 @@
+use super::cancel::Ending;
+use crate::Engine;
+use keel_types::*;
+
+/// Bounds of the grace after an incident: the downtime, at least and at most this. [spec safe-mode, Reopening]
+const GRACE_MS_MIN: u64 = 120_000;
+const GRACE_MS_MAX: u64 = 1_800_000;
+/// Distinct operators that must resume an incident with INVARIANT_BROKEN. [spec safe-mode, What can lose sync]
+const OPERATORS_INVARIANT_BROKEN: usize = 2;
+
+impl Engine {
+    /// Cancels every open order and halts. [spec safe-mode, What it does, in order]
+    ///
+    /// Never refused: a loss was detected, and whatever the sender believed about incidents, stopping is right. The incident is the
+    /// running one, and outside an incident the next; the number in the command is only what the sender expected.
+    pub(crate) fn enter_safe_mode(&mut self, c: &EnterSafeMode) {
+        let phase = self.now.phase;
+        let running = phase.phase != Phase::Open;
+        let incident = if running { phase.incident } else { IncidentId(phase.incident.0 + 1) };
+        let ending = Ending { reason: Reason::SafeMode, initiator: Initiator::SafeMode, incident };
+        let cancelled = self.cancel_everything(ending);
+
+        self.now.phase.phase = Phase::Halted;
+        self.now.phase.incident = incident;
+        self.now.phase.reasons = if running { phase.reasons.with(c.reasons) } else { c.reasons };
+        self.now.phase.post_only_until = Ts(0);
+        if phase.phase != Phase::Halted {
+            self.now.phase.since = self.now.ts;
+        }
+        if !running {
+            self.now.phase.halted_since = self.now.ts;
+            self.note_marks();
+        }
+        // A new loss takes an operator's word back: it was given without knowing of this.
+        self.now.phase.resumed = false;
+        self.now.operators.clear();
+
+        let first = self.incidents.last().filter(|last| running && last.incident == incident);
+        self.plan.incident = Some(IncidentValue {
+            incident,
+            reasons: self.now.phase.reasons,
+            observed_ts: first.map_or(c.observed_ts, |first| first.observed_ts),
+            seq: first.map_or(self.now.seq, |first| first.seq),
+            cancelled: first.map_or(0, |first| first.cancelled) + cancelled,
+            integrity_report: Bytes32::default(),
+        });
+        self.plan.events.push(Event::SafeModeEntered { incident, reasons: self.now.phase.reasons, cancelled });
+        if phase.phase != Phase::Halted {
+            self.plan.events.push(Event::PhaseChanged { incident, from: phase.phase, to: Phase::Halted });
+        }
+    }
+
+    /// In (market, side, price, time) order: market by number, buys before sells, rising price, then the queue.
+    fn cancel_everything(&mut self, ending: Ending) -> u32 {
+        let mut slots = Vec::with_capacity(self.open_orders());
+        for book in &self.books {
+            for side in [Side::Buy, Side::Sell] {
+                slots.extend(book.orders_by_price(side).map(|order| order.key as u32));
+            }
+        }
+        self.plan.events.reserve(slots.len() + 2);
+        for slot in &slots {
+            self.cancel_order(*slot, ending);
+        }
+        slots.len() as u32
+    }
+
+    fn note_marks(&mut self) {
+        for market in 0..self.markets.len() as u32 {
+            let market = self.markets.edit(market);
+            market.mark_before_incident = market.mark;
+        }
+    }
+
+    /// One step of reopening: the next phase of the running incident, nothing else. [spec safe-mode, Reopening]
+    pub(crate) fn set_phase(&mut self, c: &SetPhase) {
+        let from = self.now.phase.phase;
+        if c.incident != self.now.phase.incident || from == Phase::Open {
+            return self.refuse_system(Reject::WrongIncident);
+        }
+        let waits = from == Phase::Halted && self.now.phase.reasons.needs_operator() && !self.now.phase.resumed;
+        // SPOT opens on a passed integrity report; it is named, and its hash goes into chain state.
+        let unreported = c.phase == Phase::Spot && c.integrity_report == Bytes32::default();
+        if Some(c.phase) != next_phase(from) || waits || unreported {
+            return self.refuse_system(Reject::WrongPhase);
+        }
+        self.now.phase.phase = c.phase;
+        self.now.phase.since = self.now.ts;
+        match c.phase {
+            Phase::Spot => {
+                self.now.phase.post_only_until = c.post_only_until;
+                let last = *self.incidents.last().expect("an incident is running");
+                self.plan.incident = Some(IncidentValue { integrity_report: c.integrity_report, ..last });
+            }
+            Phase::Open => {
+                let down_ms = (self.now.ts.0 - self.now.phase.halted_since.0) / 1_000_000;
+                self.now.phase.grace_until = self.now.ts.plus_ms(down_ms.clamp(GRACE_MS_MIN, GRACE_MS_MAX));
+            }
+            Phase::Halted | Phase::ReadOnly | Phase::ReduceOnly => {}
+        }
+        self.plan.events.push(Event::PhaseChanged { incident: c.incident, from, to: c.phase });
+    }
+
+    /// An operator's word. INVARIANT_BROKEN needs that of two.
+    pub(crate) fn resume(&mut self, c: &Resume) {
+        if c.incident != self.now.phase.incident || self.now.phase.phase == Phase::Open {
+            return self.refuse_system(Reject::WrongIncident);
+        }
+        if self.now.phase.phase != Phase::Halted {
+            return self.refuse_system(Reject::WrongPhase);
+        }
+        if !self.now.operators.contains(&c.operator) {
+            self.now.operators.push(c.operator);
+        }
+        let two = self.now.phase.reasons.contains(LossReason::InvariantBroken);
+        let needed = if two { OPERATORS_INVARIANT_BROKEN } else { 1 };
+        self.now.phase.resumed = self.now.operators.len() >= needed;
+        self.plan.events.push(Event::Resumed { incident: c.incident, operator: c.operator });
+    }
+}
+
+fn next_phase(phase: Phase) -> Option<Phase> {
+    match phase {
+        Phase::Halted => Some(Phase::ReadOnly),
+        Phase::ReadOnly => Some(Phase::Spot),
+        Phase::Spot => Some(Phase::ReduceOnly),
+        Phase::ReduceOnly => Some(Phase::Open),
+        Phase::Open => None,
+    }
+}

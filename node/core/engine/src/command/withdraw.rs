@@ -1,0 +1,53 @@
+use super::signed::Terms;
+use crate::Engine;
+use keel_types::*;
+
+impl Engine {
+    /// Debits here; the withdrawal is a message to the settlement layer, claimable once its batch is confirmed.
+    pub(crate) fn withdraw(&mut self, c: &Withdraw) {
+        self.signed(&c.signed, Terms::OTHER, |engine, account| engine.withdraw_from(c, account));
+    }
+
+    fn withdraw_from(&mut self, c: &Withdraw, account: u32) -> Result<OutcomeResult, Reject> {
+        if self.now.phase.phase < Phase::Spot {
+            return Err(Reject::PhaseForbids);
+        }
+        let spec = self.rules.genesis.asset(c.asset).ok_or(Reject::UnknownAsset)?;
+        let (token, unit) = (spec.token, i128::from(spec.quantums_per_l1_unit));
+        if c.amount.0 <= 0 {
+            return Err(Reject::AmountNotPositive);
+        }
+        if c.amount.0 % unit != 0 {
+            return Err(Reject::AmountNotWithdrawable);
+        }
+        if c.recipient == EthAddress::default() {
+            return Err(Reject::BadRecipient);
+        }
+        if self.is_held_back(account) {
+            return Err(Reject::MarketHeld);
+        }
+        if c.amount.0 > self.holdings.get(account).balance(c.asset).available() {
+            return Err(Reject::InsufficientBalance);
+        }
+        if c.asset == QUOTE && c.amount.0 > self.withdrawable(account) {
+            return Err(Reject::InsufficientMargin);
+        }
+
+        self.holdings.edit(account).credit(c.asset, -c.amount.0);
+        self.checkpoint();
+        self.totals.edit(u32::from(c.asset.0)).withdrawn += c.amount.0;
+        self.now.withdrawals += 1;
+        let id = self.now.withdrawals;
+        self.plan.events.push(Event::Withdrawn(Withdrawal {
+            id,
+            account: c.signed.account,
+            asset: c.asset,
+            amount: c.amount,
+            l1_amount: u128::try_from(c.amount.0 / unit).expect("a positive amount"),
+            token,
+            recipient: c.recipient,
+            hash: c.signed.hash,
+        }));
+        Ok(OutcomeResult::Withdrawn { id })
+    }
+}

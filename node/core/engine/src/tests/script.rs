@@ -1,0 +1,330 @@
+//! The language of the scenarios. Steps are separated by `|` or lines; `#n` in the output counts steps.
+//!
+//! ```text
+//! a buy 3 @ 101 [perp|btc] [ioc|post|fok] [ro] [stp=maker|both] [cid=7] [trigger=90]
+//! a sell 3 @ market [95]                 worst price 95
+//! a cancel 2 | a cancel cid 7 | a cancel all [perp]      2: the order placed by step 2
+//! a withdraw 10 USDC | a deposit 10 ETH | a register
+//! a again | a twist                      the last message of a again; another message with its nonce
+//! price perp 105 | report 0 perp 105 [-3s]      1 ms later than the step before
+//! wait 10s | tick | seal | batch 0 1
+//! halt OPERATOR | phase SPOT [5s] | resume 0
+//! show a | show funds | show perp
+//! ```
+
+use super::world::{PERP, PERP_B, SPOT, World, address, genesis};
+use expect_test::Expect;
+use keel_types::*;
+use std::collections::BTreeMap;
+
+/// Runs a script in a funded world and compares its events.
+pub fn check(script: &str, expect: Expect) {
+    check_in(World::funded(genesis()), script, expect);
+}
+
+/// As [check], in a world of the caller's.
+pub fn check_in(world: World, script: &str, expect: Expect) {
+    let mut run = Run { world, step: 0, orders: BTreeMap::new(), last: BTreeMap::new() };
+    let steps = script.split(['|', '\n']).map(str::trim).filter(|step| !step.is_empty());
+    let lines: Vec<String> = steps.flat_map(|step| run.step(step)).collect();
+    run.world.check_history();
+    expect.assert_eq(&lines.join("\n"));
+}
+
+struct Run {
+    world: World,
+    step: usize,
+    /// Hash of the order each step placed.
+    orders: BTreeMap<usize, MessageHash>,
+    last: BTreeMap<char, Command>,
+}
+
+fn quantums(text: &str) -> u64 {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    assert!(fraction.len() <= 8, "{text}");
+    whole.parse::<u64>().expect(text) * QUANTUMS_PER_UNIT + format!("{fraction:0<8}").parse::<u64>().expect(text)
+}
+
+/// Milliseconds of `1.5s`.
+fn seconds(text: &str) -> u64 {
+    quantums(text.strip_suffix('s').expect(text)) / (QUANTUMS_PER_UNIT / 1_000)
+}
+
+fn market(word: &str) -> Option<MarketId> {
+    match word {
+        "spot" => Some(SPOT),
+        "perp" => Some(PERP),
+        "btc" => Some(PERP_B),
+        _ => None,
+    }
+}
+
+impl Run {
+    fn step(&mut self, step: &str) -> Vec<String> {
+        self.step += 1;
+        let words: Vec<&str> = step.split_whitespace().collect();
+        let shown = match words[0] {
+            "show" => vec![self.show(words[1])],
+            "wait" => {
+                self.world.now = self.world.now.plus_ms(seconds(words[1]));
+                vec![]
+            }
+            word => {
+                if matches!(word, "price" | "report") {
+                    // No publisher says two things at one instant.
+                    self.world.now = self.world.now.plus_ms(1);
+                }
+                let command = self.command(&words);
+                if let Command::Place(order) = &command {
+                    self.orders.insert(self.step, order.signed.hash);
+                }
+                self.world.apply(command).iter().map(describe).collect()
+            }
+        };
+        shown.into_iter().map(|line| format!("#{} {line}", self.step)).collect()
+    }
+
+    fn command(&mut self, words: &[&str]) -> Command {
+        let now = self.world.now;
+        let incident = self.world.engine.phase().incident;
+        match words {
+            ["tick"] => Command::Tick,
+            ["price", name, price] => {
+                let market = market(name).expect(name);
+                let price = Price(quantums(price));
+                Command::Prices((0..2).map(|publisher| PriceReport { publisher, market, price, ts: now }).collect())
+            }
+            ["report", publisher, name, price, rest @ ..] => {
+                let ts = match rest {
+                    [ago] if ago.starts_with('-') => Ts(now.0 - seconds(&ago[1..]) * 1_000_000),
+                    [ahead] => now.plus_ms(seconds(ahead.trim_start_matches('+'))),
+                    _ => now,
+                };
+                Command::Prices(vec![PriceReport {
+                    publisher: publisher.parse().expect(publisher),
+                    market: market(name).unwrap_or(MarketId(99)),
+                    price: Price(quantums(price)),
+                    ts,
+                }])
+            }
+            ["seal"] => Command::SealBlock(SealBlock {
+                height: Height(self.world.engine.height().0 + 1),
+                engine_digest: self.world.engine.digest(),
+            }),
+            ["batch", batch, last_block] => Command::BatchConfirmed(BatchConfirmed {
+                batch: BatchId(batch.parse().expect(batch)),
+                last_block: Height(last_block.parse().expect(last_block)),
+                root: FeltBytes(Felt::ONE),
+                l1_block: 1,
+                l1_tx_hash: Bytes32::default(),
+            }),
+            ["halt", reason] => Command::EnterSafeMode(EnterSafeMode {
+                incident,
+                reasons: LossReasons::of(LossReason::parse(reason).expect(reason)),
+                observed_ts: now,
+            }),
+            ["phase", phase, rest @ ..] => Command::SetPhase(SetPhase {
+                incident,
+                phase: Phase::parse(phase).expect(phase),
+                post_only_until: rest.first().map_or(Ts(0), |wait| now.plus_ms(seconds(wait))),
+                integrity_report: if *phase == "SPOT" { Bytes32([7; 32]) } else { Bytes32::default() },
+            }),
+            ["resume", operator] => Command::Resume(Resume { incident, operator: operator.parse().expect(operator) }),
+            [actor, rest @ ..] => {
+                let actor = actor.chars().next().expect("an actor");
+                let command = self.message(actor, rest);
+                self.last.insert(actor, command.clone());
+                command
+            }
+            [] => unreachable!("empty steps are skipped"),
+        }
+    }
+
+    fn message(&mut self, actor: char, words: &[&str]) -> Command {
+        let asset = |symbol: &str| {
+            AssetId(if symbol == "USDC" {
+                0
+            } else if symbol == "ETH" {
+                1
+            } else {
+                9
+            })
+        };
+        match words {
+            ["register"] => self.world.register(actor),
+            ["deposit", amount, symbol] => {
+                let amount = i128::from(quantums(amount));
+                self.world.deposit(actor, asset(symbol), amount)
+            }
+            ["withdraw", amount, symbol] => Command::Withdraw(Withdraw {
+                signed: self.world.sign(actor),
+                asset: asset(symbol),
+                amount: Amount(i128::from(quantums(amount))),
+                recipient: EthAddress([9; 20]),
+            }),
+            ["again"] => self.last[&actor].clone(),
+            ["twist"] => {
+                let mut command = self.last[&actor].clone();
+                if let Command::Place(order) = &mut command {
+                    order.signed.hash = MessageHash(order.signed.hash.0 + Felt::from(1u64 << 40));
+                }
+                command
+            }
+            ["cancel", "all", rest @ ..] => Command::CancelAll(CancelAll {
+                signed: self.world.sign(actor),
+                market: rest.first().and_then(|name| market(name)),
+            }),
+            ["cancel", "cid", id] => Command::Cancel(CancelOrder {
+                signed: self.world.sign(actor),
+                order: MessageHash::default(),
+                client_id: id.parse().expect(id),
+            }),
+            ["cancel", step] => {
+                let order = self.orders.get(&step.parse().expect(step)).copied().unwrap_or(MessageHash(Felt::from(99u64)));
+                Command::Cancel(CancelOrder { signed: self.world.sign(actor), order, client_id: 0 })
+            }
+            [side @ ("buy" | "sell"), size, "@", price, options @ ..] => {
+                let side = if *side == "buy" { Side::Buy } else { Side::Sell };
+                self.order(actor, side, size, price, options)
+            }
+            other => panic!("no such step: {other:?}"),
+        }
+    }
+
+    fn order(&mut self, actor: char, side: Side, size: &str, price: &str, options: &[&str]) -> Command {
+        let at_market = price == "market";
+        let limit = Price(if at_market { 0 } else { quantums(price) });
+        let mut order = self.world.order(actor, SPOT, side, Qty(quantums(size)), limit);
+        if at_market {
+            order.order_type = OrderType::Market;
+        }
+        for option in options {
+            match *option {
+                "ioc" => order.time_in_force = TimeInForce::Ioc,
+                "post" => order.time_in_force = TimeInForce::PostOnly,
+                "fok" => order.time_in_force = TimeInForce::Fok,
+                "stop" => order.order_type = OrderType::StopLimit,
+                "ro" => order.reduce_only = true,
+                "stp=maker" => order.self_trade = SelfTradeMode::CancelMaker,
+                "stp=both" => order.self_trade = SelfTradeMode::CancelBoth,
+                "late" => order.signed.valid_until = Ts(self.world.now.0 - 1),
+                "early" => order.signed.valid_until = self.world.now.plus_ms(VALID_UNTIL_AHEAD_ORDER_MS_MAX + 1),
+                "nowhere" => order.market = MarketId(99),
+                option => match (market(option), option.split_once('=')) {
+                    (Some(market), _) => order.market = market,
+                    (None, Some(("cid", id))) => order.client_id = id.parse().expect(id),
+                    (None, Some(("trigger", price))) => order.trigger_price = Price(quantums(price)),
+                    _ => order.price = Price(quantums(option)),
+                },
+            }
+        }
+        Command::Place(order)
+    }
+
+    fn show(&self, what: &str) -> String {
+        let engine = &self.world.engine;
+        let amount = |asset: usize, at: &Address| {
+            let holdings = engine.account(at).expect("a known account").holdings;
+            format_quantums(holdings.balances[asset].total)
+        };
+        match what {
+            "funds" => {
+                let genesis = &self.world.genesis;
+                format!("fees {} insurance {}", amount(0, &genesis.fee_account), amount(0, &genesis.insurance_account))
+            }
+            "spot" | "perp" | "btc" => {
+                let book = engine.book(market(what).expect(what)).expect("a market");
+                let side = |side| {
+                    let orders = book.makers(side).map(|order| format!("{}@{}", order.remaining, order.price));
+                    orders.collect::<Vec<_>>().join(" ")
+                };
+                format!("bids [{}] asks [{}]", side(Side::Buy), side(Side::Sell))
+            }
+            actor => {
+                let actor = actor.chars().next().expect("an actor");
+                let Some(view) = engine.account(&address(actor)) else { return format!("{actor} unknown") };
+                let mut text = format!("{actor}");
+                for (symbol, balance) in ["USDC", "ETH"].iter().zip(&view.holdings.balances) {
+                    text += &format!(" {} {symbol}", format_quantums(balance.total));
+                    if balance.reserved != 0 {
+                        text += &format!(" ({} reserved)", format_quantums(balance.reserved));
+                    }
+                }
+                for (name, market) in ["perp", "btc"].iter().zip(&view.holdings.markets[1..]) {
+                    if market.listed {
+                        let (size, cost) = (market.position.size, market.position.cost);
+                        text += &format!("; {name} {} cost {}", format_quantums(size), format_quantums(cost));
+                    }
+                }
+                let margin = view.margin;
+                if margin.initial != 0 {
+                    text += &format!("; AV {} IMR {}", format_quantums(margin.value), format_quantums(margin.initial));
+                    text += &format!(" MMR {}", format_quantums(margin.maintenance));
+                }
+                text
+            }
+        }
+    }
+}
+
+fn actor(account: &Address) -> String {
+    ('a'..='z').find(|actor| address(*actor) == *account).map_or_else(|| format!("{account}"), |actor| actor.to_string())
+}
+
+fn market_suffix(market: MarketId) -> &'static str {
+    [" ", " perp ", " btc "][usize::from(market.0)]
+}
+
+fn describe(event: &Event) -> String {
+    match event {
+        Event::Order(o) => {
+            let side = o.side.as_str().to_lowercase();
+            let mut line = format!("{} {side} {} @ {}", actor(&o.account), o.size, o.price);
+            line += market_suffix(o.market);
+            line += o.state.as_str();
+            if !o.filled.is_zero() && o.state != OrderState::Filled {
+                line += &format!(" {}/{}", o.filled, o.size);
+            }
+            if !matches!(o.reason, Reason::None | Reason::Trade) {
+                line += &format!(" {} by {}", o.reason, o.initiator);
+            }
+            if o.incident != IncidentId(0) {
+                line += &format!(" incident {}", o.incident);
+            }
+            line
+        }
+        Event::Fill(f) => {
+            let party = |side: &FillSide| {
+                let pnl = match side.realized_pnl.0 {
+                    0 => String::new(),
+                    _ => format!(" pnl {}", side.realized_pnl),
+                };
+                format!("{} fee {}{pnl}", actor(&side.account), side.fee)
+            };
+            let (maker, taker) = (party(&f.maker), party(&f.taker));
+            format!("fill {} {} @ {}: maker {maker}, taker {taker}", f.trade, f.size, f.price)
+        }
+        Event::Rejected { account, reject, nonce_consumed, .. } => {
+            let kept = if *nonce_consumed { "" } else { ", nonce kept" };
+            format!("{} rejected: {reject}{kept}", actor(account))
+        }
+        Event::Replayed { account, outcome, .. } => format!("{} replayed: {:?}", actor(account), outcome.result),
+        Event::Registered { account, .. } => format!("{} registered", actor(account)),
+        Event::Cancelled { account, count, .. } => format!("{} cancelled {count}", actor(account)),
+        Event::Withdrawn(w) => format!("{} withdrew {} as {} units, id {}", actor(&w.account), w.amount, w.l1_amount, w.id),
+        Event::Deposited { account, amount, .. } => format!("{} credited {amount}", actor(account)),
+        Event::Price { market, oracle, .. } => format!("price of {market} {oracle}"),
+        Event::PriceHeld { market, median } => format!("held {market} at {median}"),
+        Event::ReportDiscarded { publisher, reason, .. } => format!("report of {publisher} discarded: {reason}"),
+        Event::SafeModeEntered { incident, reasons, cancelled } => {
+            let reasons: Vec<_> = reasons.iter().map(LossReason::as_str).collect();
+            format!("safe mode {incident} {} cancelled {cancelled}", reasons.join("+"))
+        }
+        Event::PhaseChanged { from, to, .. } => format!("{from} -> {to}"),
+        Event::SystemRejected { reject } => format!("system rejected: {reject}"),
+        Event::DepositRefused { reject, .. } => format!("deposit refused: {reject}"),
+        Event::Resumed { operator, .. } => format!("resumed by {operator}"),
+        Event::BlockSealed { height } => format!("sealed {height}"),
+        Event::BatchConfirmed { batch } => format!("confirmed {batch}"),
+    }
+}

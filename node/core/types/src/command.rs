@@ -1,0 +1,190 @@
+use crate::*;
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// What every signed message carries beside its body.
+///
+/// `hash` is the SNIP-12 hash that the signature covers; ingress computed it from the fields, so it binds all of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Signed {
+    pub account: Address,
+    /// Used once per account; unordered. [spec exchange, Signing]
+    pub nonce: u64,
+    /// Until when the message may be admitted.
+    pub valid_until: Ts,
+    pub hash: MessageHash,
+}
+
+/// One entry of the journal: everything that can change the engine. Closed; borsh tags are the declaration order and final.
+/// New commands are appended at the end.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub enum Command {
+    /// Time passes. At least every 100 ms.
+    Tick,
+    Register(Register),
+    Place(PlaceOrder),
+    Cancel(CancelOrder),
+    CancelAll(CancelAll),
+    Withdraw(Withdraw),
+    /// Prices of publishers; signatures were checked at ingress.
+    Prices(Vec<PriceReport>),
+    Deposit(Deposit),
+    SealBlock(SealBlock),
+    BatchConfirmed(BatchConfirmed),
+    EnterSafeMode(EnterSafeMode),
+    SetPhase(SetPhase),
+    /// An operator lets an incident go on that waits for one.
+    Resume(Resume),
+}
+
+/// Binds an account address to a Stark key. The address was derived from a genesis template at ingress.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Register {
+    pub signed: Signed,
+    pub key: StarkKey,
+    /// Index of the account template in genesis.
+    pub template: u8,
+}
+
+/// A new order. Every field is inside the signature. [spec exchange, Signing]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct PlaceOrder {
+    pub signed: Signed,
+    pub market: MarketId,
+    pub side: Side,
+    pub order_type: OrderType,
+    pub size: Qty,
+    /// Limit price; for MARKET the worst price, 0 = the band edge.
+    pub price: Price,
+    /// 0 unless a trigger type.
+    pub trigger_price: Price,
+    pub time_in_force: TimeInForce,
+    /// End of the order itself; 0 = none. Only for GTT.
+    pub good_til: Ts,
+    pub reduce_only: bool,
+    pub self_trade: SelfTradeMode,
+    /// The client's own id, unique among its live orders; 0 = none.
+    pub client_id: u128,
+}
+
+/// Cancels one order, named by its hash or by the client's id (exactly one is non-zero).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct CancelOrder {
+    pub signed: Signed,
+    pub order: MessageHash,
+    pub client_id: u128,
+}
+
+/// Cancels all orders of the account, in one market or in all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct CancelAll {
+    pub signed: Signed,
+    pub market: Option<MarketId>,
+}
+
+/// Takes an amount out to the settlement layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Withdraw {
+    pub signed: Signed,
+    pub asset: AssetId,
+    /// Quantums; a multiple of one unit of the token on the settlement layer.
+    pub amount: Amount,
+    /// Who may claim it on the settlement layer.
+    pub recipient: EthAddress,
+}
+
+/// One price of one publisher. Signed: Poseidon('KEEL_PRICE', chain id, market, price, ts in ms).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct PriceReport {
+    /// Index of the publisher in genesis.
+    pub publisher: u8,
+    pub market: MarketId,
+    /// As reported; a price that is not positive is discarded by the engine, and that is recorded.
+    pub price: Price,
+    /// When the publisher saw it.
+    pub ts: Ts,
+}
+
+/// A final message of the genesis bridge on the settlement layer, checked as spec settlement, Messages and money says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Deposit {
+    /// Nonce of the message on the settlement contract.
+    pub message_nonce: u64,
+    pub token: EthAddress,
+    pub recipient: Address,
+    /// In units of the token on the settlement layer (USDC: 1e-6).
+    pub amount: u128,
+    /// Keccak hash of the message, its key on the settlement contract.
+    pub message_hash: Bytes32,
+    pub l1_block: u64,
+    pub l1_block_hash: Bytes32,
+    /// How deep the block was when it was read.
+    pub depth: u64,
+    pub l1_tx_hash: Bytes32,
+}
+
+/// Closes a block: it holds every command since the previous one, this included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct SealBlock {
+    pub height: Height,
+    /// `engine_digest` before this command; compared wherever it is executed.
+    pub engine_digest: Bytes32,
+}
+
+/// The settlement contract shows our root for this batch, deep enough.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct BatchConfirmed {
+    pub batch: BatchId,
+    pub last_block: Height,
+    pub root: FeltBytes,
+    pub l1_block: u64,
+    pub l1_tx_hash: Bytes32,
+}
+
+/// Stops everything and cancels every open order. Alone in its record. [spec safe-mode]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct EnterSafeMode {
+    pub incident: IncidentId,
+    pub reasons: LossReasons,
+    /// When the loss was observed, in journal time.
+    pub observed_ts: Ts,
+}
+
+/// One step of reopening.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct SetPhase {
+    pub incident: IncidentId,
+    pub phase: Phase,
+    /// SPOT opens post-only until then.
+    pub post_only_until: Ts,
+    /// Hash of the signed integrity report that opened this phase; zero before SPOT.
+    pub integrity_report: Bytes32,
+}
+
+/// An operator's word that an incident may go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Resume {
+    pub incident: IncidentId,
+    /// Index of the operator's key.
+    pub operator: u8,
+}
+
+impl Command {
+    /// The signed envelope, for commands of users.
+    pub fn signed(&self) -> Option<&Signed> {
+        match self {
+            Command::Register(c) => Some(&c.signed),
+            Command::Place(c) => Some(&c.signed),
+            Command::Cancel(c) => Some(&c.signed),
+            Command::CancelAll(c) => Some(&c.signed),
+            Command::Withdraw(c) => Some(&c.signed),
+            Command::Tick
+            | Command::Prices(_)
+            | Command::Deposit(_)
+            | Command::SealBlock(_)
+            | Command::BatchConfirmed(_)
+            | Command::EnterSafeMode(_)
+            | Command::SetPhase(_)
+            | Command::Resume(_) => None,
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! The published view against the engine that it publishes.
+use keel_engine::Engine;
+use keel_feeds::{Published, View, start_history, start_releaser};
+use keel_ingress::KeyDirectory;
+use keel_ingress::queue::Answer;
+use keel_store::{HistoryWriter, Store};
+use keel_types::*;
+use std::sync::Arc;
+
+const UNIT: u64 = QUANTUMS_PER_UNIT;
+const START: Ts = Ts(1_000_000_000_000_000_000);
+const ACTORS: u64 = 6;
+
+/// One spot market and two perpetuals around 100, fees with a rebate, two publishers of three.
+fn genesis() -> Genesis {
+    let asset = |symbol: &str, n: u8, unit: u64| AssetSpec {
+        symbol: symbol.into(),
+        token: EthAddress([n; 20]),
+        quantums_per_l1_unit: unit,
+        deposit_max: Amount(i128::from(UNIT) * 1_000_000),
+    };
+    let market = |name: &str, kind, fee_maker_ppm, fee_taker_ppm| MarketSpec {
+        name: name.into(),
+        kind,
+        tick_size: Price(UNIT / 100),
+        lot_size: Qty(UNIT / 1_000),
+        fee_maker_ppm,
+        fee_taker_ppm,
+        band_ppm: 100_000,
+        notional_min: Amount(1),
+        notional_max: Amount(i128::from(UNIT) * 1_000_000),
+        price_max: Price(UNIT * 10_000),
+        size_max: Qty(UNIT * 10_000),
+        oracle_move_max_ppm: 500_000,
+        initial_price: Price(UNIT * 100),
+    };
+    let perpetual = MarketKind::Perpetual(PerpetualSpec {
+        imf_ppm: 100_000,
+        mmf_factor_ppm: 500_001,
+        open_interest_lower: Amount(i128::from(UNIT) * 1_000),
+        open_interest_upper: Amount(i128::from(UNIT) * 1_000_000),
+        open_interest_max: Qty(UNIT * 10_000),
+        position_max: Qty(UNIT * 1_000),
+        funding_rate_max_ppm: 10_000,
+        liquidation_fee_ppm: 10_000,
+        impact_notional: Amount(i128::from(UNIT) * 1_000),
+    });
+    let felt = |n: u64| Felt::from(n);
+    Genesis {
+        chain_id: FeltBytes(felt(1)),
+        rules_version: 1,
+        ts: START,
+        exchange: Address(felt(2)),
+        operator: Address(felt(3)),
+        fee_token: Address(felt(4)),
+        sequencer: Address(felt(5)),
+        block_key: StarkKey(felt(6)),
+        settlement: SettlementSpec {
+            chain_id: 31_337,
+            core: EthAddress([1; 20]),
+            bridge: EthAddress([2; 20]),
+            registry: EthAddress([3; 20]),
+            deposit_depth: 3,
+            confirm_depth: 3,
+        },
+        account_templates: Vec::new(),
+        fee_account: Address(felt(0xfee)),
+        insurance_account: Address(felt(0x1f)),
+        assets: vec![asset("USDC", 10, 100), asset("ETH", 11, 1)],
+        markets: vec![
+            market("ETH-USDC", MarketKind::Spot { base: AssetId(1) }, 100, 500),
+            market("ETH-USDC-PERP", perpetual, 200, 500),
+            market("BTC-USDC-PERP", perpetual, -100, 500),
+        ],
+        oracle: OracleSpec {
+            publishers: vec![StarkKey(felt(7)), StarkKey(felt(8)), StarkKey(felt(9))],
+            quorum: 2,
+            report_age_max_ms: 5_000,
+            stale_ms: 10_000,
+        },
+        limits: EngineLimits { orders_per_account_market: 50, nonces_per_account: 10_000, fills_per_command: 10 },
+    }
+}
+
+fn account(actor: u64) -> Address {
+    Address(Felt::from(0x1000 + actor))
+}
+
+/// SplitMix64: the same stream from a seed everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+/// An engine that is told a random story.
+struct Story {
+    genesis: Genesis,
+    engine: Engine,
+    random: Random,
+    now: Ts,
+    nonce: u64,
+    placed: Vec<(Address, MessageHash)>,
+}
+
+impl Story {
+    fn new(seed: u64) -> Story {
+        let genesis = genesis();
+        let (engine, _) = Engine::new(&genesis);
+        Story { genesis, engine, random: Random(seed), now: START, nonce: 0, placed: Vec::new() }
+    }
+
+    fn signed(&mut self, account: Address) -> Signed {
+        self.nonce += 1;
+        let hash = MessageHash(Felt::from(0x1_0000_0000 + self.nonce));
+        Signed { account, nonce: self.nonce, valid_until: self.now.plus_ms(60_000), hash }
+    }
+
+    fn actor(&mut self) -> Address {
+        account(self.random.below(ACTORS))
+    }
+
+    /// Everybody registered and rich, prices published.
+    fn opening(&mut self) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for actor in 0..ACTORS {
+            let key = StarkKey(Felt::from(0x2000 + actor));
+            commands.push(Command::Register(Register { signed: self.signed(account(actor)), key, template: 0 }));
+            commands.push(self.deposit(actor * 2 + 1, account(actor), 10, u128::from(5_000 * UNIT / 100)));
+            commands.push(self.deposit(actor * 2 + 2, account(actor), 11, u128::from(50 * UNIT)));
+        }
+        commands.push(self.prices());
+        commands
+    }
+
+    fn deposit(&self, message_nonce: u64, recipient: Address, token: u8, amount: u128) -> Command {
+        Command::Deposit(Deposit {
+            message_nonce,
+            token: EthAddress([token; 20]),
+            recipient,
+            amount,
+            message_hash: Bytes32::default(),
+            l1_block: 1,
+            l1_block_hash: Bytes32::default(),
+            depth: 3,
+            l1_tx_hash: Bytes32::default(),
+        })
+    }
+
+    fn prices(&mut self) -> Command {
+        let mut reports = Vec::new();
+        for market in 0..3 {
+            let price = Price((9_700 + self.random.below(600)) * UNIT / 100);
+            reports.extend((0..2).map(|publisher| PriceReport { publisher, market: MarketId(market), price, ts: self.now }));
+        }
+        Command::Prices(reports)
+    }
+
+    fn command(&mut self) -> Command {
+        self.now = self.now.plus_ms(self.random.below(50));
+        let actor = self.actor();
+        match self.random.below(100) {
+            0..65 => self.place(actor),
+            65..80 if !self.placed.is_empty() => {
+                let n = self.random.below(self.placed.len() as u64) as usize;
+                let (account, order) = self.placed.swap_remove(n);
+                Command::Cancel(CancelOrder { signed: self.signed(account), order, client_id: 0 })
+            }
+            80..82 => Command::CancelAll(CancelAll { signed: self.signed(actor), market: None }),
+            82..92 => self.prices(),
+            92..94 => {
+                let token = 10 + self.random.below(3) as u8;
+                self.deposit(100 + self.nonce, actor, token, 1_000)
+            }
+            94..96 => Command::Withdraw(Withdraw {
+                signed: self.signed(actor),
+                asset: QUOTE,
+                amount: Amount(100),
+                recipient: EthAddress([9; 20]),
+            }),
+            96 => Command::EnterSafeMode(EnterSafeMode {
+                incident: IncidentId(self.engine.phase().incident.0 + 1),
+                reasons: LossReasons::of(LossReason::Operator),
+                observed_ts: self.now,
+            }),
+            97 => self.reopen(),
+            _ => self.seal(),
+        }
+    }
+
+    fn place(&mut self, actor: Address) -> Command {
+        let signed = self.signed(actor);
+        self.placed.push((actor, signed.hash));
+        let market = MarketId(self.random.below(3) as u16);
+        let side = [Side::Buy, Side::Sell][self.random.below(2) as usize];
+        Command::Place(PlaceOrder {
+            signed,
+            market,
+            side,
+            order_type: OrderType::Limit,
+            size: Qty((1 + self.random.below(4_000)) * UNIT / 1_000),
+            price: Price((9_800 + self.random.below(400)) * UNIT / 100),
+            trigger_price: Price(0),
+            time_in_force: [TimeInForce::Gtc, TimeInForce::Gtc, TimeInForce::Ioc, TimeInForce::PostOnly]
+                [self.random.below(4) as usize],
+            good_til: Ts(0),
+            reduce_only: market != MarketId(0) && self.random.below(8) == 0,
+            self_trade: SelfTradeMode::ALL[self.random.below(3) as usize],
+            client_id: u128::from(self.random.below(4)) * u128::from(self.random.below(30)),
+        })
+    }
+
+    fn reopen(&mut self) -> Command {
+        let state = self.engine.phase();
+        let at = Phase::ALL.iter().position(|phase| *phase == state.phase).unwrap_or(0);
+        let phase = Phase::ALL[(at + 1).min(4)];
+        let integrity_report = if phase == Phase::Spot { Bytes32([1; 32]) } else { Bytes32::default() };
+        Command::SetPhase(SetPhase { incident: state.incident, phase, post_only_until: Ts(0), integrity_report })
+    }
+
+    fn seal(&self) -> Command {
+        Command::SealBlock(SealBlock { height: Height(self.engine.height().0 + 1), engine_digest: self.engine.digest() })
+    }
+
+    fn execute(&mut self, commands: Vec<Command>) -> Released {
+        let ts = self.now;
+        let mut executed = Vec::new();
+        for command in commands {
+            let seq = self.engine.last_seq().next();
+            let output = self.engine.apply(seq, ts, &command);
+            executed.push(Executed { seq, command, events: output.events, writes: output.writes });
+        }
+        Released { record_hash: Bytes32::default(), ts, executed }
+    }
+}
+
+/// What of an open order a dump knows as well as a stream does.
+fn open_orders(view: &View) -> Vec<(MessageHash, Address, MarketId, Side, Price, u128, OrderState, Qty, Qty)> {
+    let mut orders: Vec<_> = view
+        .orders()
+        .open()
+        .map(|order| {
+            let u = &order.update;
+            (u.order, u.account, u.market, u.side, u.price, u.client_id, u.state, u.size, u.filled)
+        })
+        .collect();
+    orders.sort_by_key(|order| order.0);
+    orders
+}
+
+fn assert_is_the_engine(view: &View, story: &Story) {
+    let fresh = View::of_engine(Arc::new(story.genesis.clone()), &story.engine);
+    assert_eq!(view.at(), fresh.at());
+    assert_eq!(view.state(), fresh.state());
+    assert_eq!(view.phase().phase, story.engine.phase().phase);
+    assert_eq!(view.phase().post_only_until, story.engine.phase().post_only_until);
+    assert_eq!(open_orders(view), open_orders(&fresh));
+    assert_eq!(view.orders().open_count(), story.engine.open_orders());
+    for market in 0..3 {
+        assert_eq!(view.orders().book(MarketId(market)), fresh.orders().book(MarketId(market)));
+    }
+    for actor in 0..ACTORS {
+        let summary = view.summary(account(actor)).expect("every actor holds something");
+        let engine = story.engine.account(&account(actor)).expect("every actor is known");
+        assert_eq!(summary.key.map(|(key, _)| key), engine.key);
+        assert_eq!(summary.margin, engine.margin, "margin of actor {actor}");
+        for balance in &summary.balances {
+            let held = engine.holdings.balance(balance.asset);
+            assert_eq!(
+                (balance.total, balance.reserved),
+                (held.total, held.reserved),
+                "{:?} of actor {actor}",
+                balance.asset
+            );
+        }
+    }
+}
+
+#[test]
+fn a_view_that_followed_the_stream_is_the_view_of_a_fresh_dump() {
+    for seed in 1..=4 {
+        let mut story = Story::new(seed);
+        let mut view = View::of_engine(Arc::new(story.genesis.clone()), &story.engine);
+        let opening = story.opening();
+        view.apply(&story.execute(opening));
+        let (mut fills, mut open_max, mut incidents) = (0, 0, 0);
+        for step in 0..1_500 {
+            let commands = (0..1 + story.random.below(3)).map(|_| story.command()).collect();
+            let released = story.execute(commands);
+            view.apply(&released);
+            let events = released.executed.iter().flat_map(|e| &e.events);
+            fills += events.clone().filter(|event| matches!(event, Event::Fill(_))).count();
+            incidents += events.filter(|event| matches!(event, Event::SafeModeEntered { .. })).count();
+            open_max = open_max.max(view.orders().open_count());
+            if step % 25 == 0 {
+                assert_is_the_engine(&view, &story);
+            }
+        }
+        assert_is_the_engine(&view, &story);
+        assert!(
+            fills > 50 && open_max > 10 && incidents > 5,
+            "a dull story: {fills} fills, {open_max} open, {incidents} incidents"
+        );
+    }
+}
+
+#[test]
+fn ended_orders_are_found_by_hash_and_by_client_id() {
+    let mut story = Story::new(9);
+    let mut view = View::of_engine(Arc::new(story.genesis.clone()), &story.engine);
+    let opening = story.opening();
+    view.apply(&story.execute(opening));
+    let Command::Place(mut order) = story.place(account(1)) else { unreachable!("a place") };
+    (order.market, order.side, order.price) = (MarketId(0), Side::Buy, Price(95 * UNIT));
+    (order.time_in_force, order.client_id, order.size) = (TimeInForce::Gtc, 77, Qty(UNIT));
+    view.apply(&story.execute(vec![Command::Place(order)]));
+    let hash = order.signed.hash;
+    assert_eq!(view.orders().get(hash).map(|o| o.update.state), Some(OrderState::Open));
+    let levels = view.orders().book(MarketId(0)).expect("listed").levels(Side::Buy, 5);
+    assert_eq!(
+        levels.iter().map(|(price, level)| (price.0, level.size, level.orders)).collect::<Vec<_>>(),
+        [(95 * UNIT, u128::from(UNIT), 1)]
+    );
+
+    let signed = story.signed(account(1));
+    view.apply(&story.execute(vec![Command::Cancel(CancelOrder { signed, order: hash, client_id: 0 })]));
+    let ended = view.orders().by_client_id(account(1), 77).expect("an ended order is remembered");
+    assert_eq!(
+        (ended.update.order, ended.update.state, ended.update.reason),
+        (hash, OrderState::Cancelled, Reason::UserCancel)
+    );
+    assert!(ended.at.is_some());
+    assert!(view.open_orders(account(1), None).is_empty());
+    assert_eq!(view.orders().book(MarketId(0)).expect("listed").best(Side::Buy), None);
+}
+
+#[test]
+fn an_answer_comes_only_when_the_view_and_every_sink_have_its_record() {
+    let mut story = Story::new(3);
+    let published = Published::new(View::of_engine(Arc::new(story.genesis.clone()), &story.engine));
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = Store::open(dir.path(), story.genesis.hash()).expect("a new store");
+    let (history, written) = start_history(HistoryWriter::new(store.clone()).expect("an empty history"));
+    let (seen, records) = crossbeam_channel::unbounded();
+    let watch = Box::new(move |released: &Arc<Released>| seen.send(released.last_seq()).is_ok());
+    let (releaser, thread) = start_releaser(published.clone(), vec![history, watch]);
+
+    assert_eq!(published.key(account(0)), None);
+    let opening = story.opening();
+    let released = Arc::new(story.execute(opening));
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    assert!(releaser.send(released.clone(), vec![(0, reply)]));
+    let answer = answer.blocking_recv().expect("an answer");
+    assert_eq!(answer, Answer::Done { seq: Seq(1), ts: released.ts, events: released.executed[0].events.clone() });
+    assert_eq!(published.at().seq, released.last_seq());
+    assert_eq!(published.key(account(0)), Some(StarkKey(Felt::from(0x2000u64))));
+    assert_eq!(records.try_recv(), Ok(released.last_seq()));
+
+    drop(releaser);
+    thread.join().expect("the releaser ends");
+    written.join().expect("the history ends").expect("without an error");
+    assert_eq!(store.history_seq().expect("readable"), released.last_seq());
+    assert!(store.deposit(1).expect("readable").is_some());
+}
+
+#[test]
+fn a_sink_that_is_gone_stops_releasing_and_answers_nobody() {
+    let mut story = Story::new(4);
+    let published = Published::new(View::of_engine(Arc::new(story.genesis.clone()), &story.engine));
+    let (releaser, thread) = start_releaser(published, vec![Box::new(|_| false)]);
+    let released = Arc::new(story.execute(vec![Command::Tick]));
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    assert!(releaser.send(released.clone(), vec![(0, reply)]));
+    assert!(answer.blocking_recv().is_err());
+    thread.join().expect("the releaser ends");
+    assert!(!releaser.send(released, vec![]));
+}

@@ -1,0 +1,233 @@
+//! From what the engine did to what the client is told.
+use crate::context::Shared;
+use crate::error::{PhaseData, RpcError};
+use keel_feeds::OrderView;
+use keel_ingress::IngressError;
+use keel_ingress::queue::{Answer, Shed};
+use keel_store::FillRow;
+use keel_types::*;
+use serde_json::{Value, json};
+
+/// An executed command, or why it was not executed.
+pub(crate) fn done(answer: Answer) -> Result<(Seq, Ts, Vec<Event>), Shed> {
+    match answer {
+        Answer::Done { seq, ts, events } => Ok((seq, ts, events)),
+        Answer::Shed(shed) => Err(shed),
+    }
+}
+
+/// What a user's command came to: the engine's own events, or the recorded outcome of the identical message before.
+pub(crate) struct Executed {
+    pub seq: Seq,
+    pub ts: Ts,
+    pub events: Vec<Event>,
+    pub replayed: Option<Outcome>,
+}
+
+impl Executed {
+    /// Sorts an answer: refusals become errors, a replay is looked up in its outcome.
+    pub(crate) fn read(shared: &Shared, answer: Answer) -> Result<Executed, RpcError> {
+        let (seq, ts, events) = done(answer).map_err(|shed| shed_error(shared, shed))?;
+        let replayed = events.iter().find_map(|event| match event {
+            Event::Replayed { outcome, .. } => Some(*outcome),
+            _ => None,
+        });
+        let rejected = match &replayed {
+            Some(Outcome { seq, result: OutcomeResult::Rejected(reject), .. }) => Some((*reject, true, *seq)),
+            Some(_) => None,
+            None => events.iter().find_map(|event| match event {
+                Event::Rejected { reject, nonce_consumed, .. } => Some((*reject, *nonce_consumed, seq)),
+                _ => None,
+            }),
+        };
+        match rejected {
+            Some((reject, nonce_consumed, at)) => Err(rejection(shared, reject, nonce_consumed, at, replayed.is_some())),
+            None => match replayed {
+                Some(outcome) => Ok(Executed { seq: outcome.seq, ts: outcome.ts, events, replayed }),
+                None => Ok(Executed { seq, ts, events, replayed }),
+            },
+        }
+    }
+
+    /// The fields every answer to a write begins with: those of the first execution, also for a replay.
+    fn head(&self) -> Value {
+        json!({"seq": self.seq.to_string(), "ts": self.ts.ms().to_string(), "replayed": self.replayed.is_some()})
+    }
+}
+
+/// The phase error, with the phase as it is now.
+pub(crate) fn phase_error(shared: &Shared, seq: Option<Seq>, nonce_consumed: bool) -> RpcError {
+    let phase = shared.published.phase();
+    RpcError::Phase(Box::new(PhaseData { phase, eta: shared.status.phase_eta(&phase), seq, nonce_consumed }))
+}
+
+fn shed_error(shared: &Shared, shed: Shed) -> RpcError {
+    match shed {
+        Shed::SafeMode => phase_error(shared, None, false),
+        Shed::ShuttingDown => IngressError::ShuttingDown.into(),
+    }
+}
+
+fn rejection(shared: &Shared, reject: Reject, nonce_consumed: bool, seq: Seq, replayed: bool) -> RpcError {
+    match reject {
+        Reject::PhaseForbids => phase_error(shared, Some(seq), nonce_consumed),
+        reject => RpcError::Rejected { reject, nonce_consumed, seq, replayed, order: None },
+    }
+}
+
+/// Adds two objects.
+fn merge(mut a: Value, b: Value) -> Value {
+    if let (Value::Object(a), Value::Object(b)) = (&mut a, b) {
+        a.extend(b);
+    }
+    a
+}
+
+/// `trade_placeOrder`. `history`: fills of the order as the store knows them, for a replay.
+pub(crate) fn placed(executed: &Executed, hash: MessageHash, history: &[FillRow]) -> Result<Value, RpcError> {
+    let (state, reason, size, filled, quote_filled) = match &executed.replayed {
+        Some(Outcome { result: OutcomeResult::Order { state, reason, size, filled, quote_filled }, .. }) => {
+            (*state, *reason, *size, *filled, quote_filled.0)
+        }
+        Some(_) => return Err(RpcError::Internal),
+        None => {
+            let last = executed.events.iter().rev().find_map(|event| match event {
+                Event::Order(update) if update.order == hash => Some(*update),
+                _ => None,
+            });
+            let update = last.ok_or(RpcError::Internal)?;
+            let quote: i128 = own_fills(&executed.events, hash).map(|(fill, _)| fill.price.notional(fill.size)).sum();
+            (update.state, update.reason, update.size, update.filled, quote)
+        }
+    };
+    let fills: Value = match executed.replayed {
+        // Only those of the first execution; what matched the resting order later is in `trade_getOrder`.
+        Some(Outcome { seq, .. }) => history.iter().filter(|row| row.seq == seq).map(fill_row).collect(),
+        None => own_fills(&executed.events, hash)
+            .map(|(fill, own)| fill_json(fill.trade, fill.price, fill.size, own.fee))
+            .collect(),
+    };
+    let order = json!({
+        "order": hash.to_string(),
+        "state": state.as_str(),
+        "reason": reason.as_str(),
+        "size": size.to_string(),
+        "filled": filled.to_string(),
+        "remaining": Qty(size.0 - filled.0).to_string(),
+        "quoteFilled": format_quantums(quote_filled),
+        "fills": fills,
+    });
+    Ok(merge(executed.head(), order))
+}
+
+fn own_fills(events: &[Event], hash: MessageHash) -> impl Iterator<Item = (&Fill, &FillSide)> {
+    events.iter().filter_map(move |event| match event {
+        Event::Fill(fill) if fill.taker.order == hash => Some((fill, &fill.taker)),
+        _ => None,
+    })
+}
+
+fn fill_json(trade: TradeId, price: Price, size: Qty, fee: Amount) -> Value {
+    json!({"tradeId": trade.to_string(), "price": price.to_string(), "size": size.to_string(), "fee": fee.to_string()})
+}
+
+/// A fill out of history.
+pub(crate) fn fill_row(row: &FillRow) -> Value {
+    fill_json(row.trade, row.price, row.size, row.party.fee)
+}
+
+/// `trade_cancelOrder` and `trade_cancelAll`: how many, and which.
+pub(crate) fn cancelled(executed: &Executed) -> Result<Value, RpcError> {
+    let count = match &executed.replayed {
+        Some(Outcome { result: OutcomeResult::Cancelled { count }, .. }) => *count,
+        Some(_) => return Err(RpcError::Internal),
+        None => {
+            let counted = executed.events.iter().find_map(|event| match event {
+                Event::Cancelled { count, .. } => Some(*count),
+                _ => None,
+            });
+            counted.ok_or(RpcError::Internal)?
+        }
+    };
+    let orders: Value = executed
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Order(update) => Some(update_json(update)),
+            _ => None,
+        })
+        .collect();
+    Ok(merge(executed.head(), json!({"count": count.to_string(), "orders": orders})))
+}
+
+/// `trade_register`.
+pub(crate) fn registered(executed: &Executed, account: Address) -> Value {
+    merge(executed.head(), json!({"account": account.to_string()}))
+}
+
+/// `trade_withdraw`: its id, by which `bridge_getWithdrawal` follows it.
+pub(crate) fn withdrawn(executed: &Executed) -> Result<Value, RpcError> {
+    let id = match &executed.replayed {
+        Some(Outcome { result: OutcomeResult::Withdrawn { id }, .. }) => Some(*id),
+        Some(_) => None,
+        None => executed.events.iter().find_map(|event| match event {
+            Event::Withdrawn(withdrawal) => Some(withdrawal.id),
+            _ => None,
+        }),
+    };
+    Ok(merge(executed.head(), json!({"id": id.ok_or(RpcError::Internal)?.to_string()})))
+}
+
+/// `market_publishPrices`: what each report came to. A report without an event was taken in and waits for its quorum.
+pub(crate) fn priced(shared: &Shared, answer: Answer) -> Result<Value, RpcError> {
+    let (seq, ts, events) = done(answer).map_err(|shed| shed_error(shared, shed))?;
+    let name = |market: MarketId| shared.genesis.market(market).map_or("", |m| m.name.as_str());
+    let (mut prices, mut held, mut discarded) = (Vec::new(), Vec::new(), Vec::new());
+    for event in &events {
+        match event {
+            Event::Price { market, oracle, mark } => {
+                prices.push(json!({"market": name(*market), "oracle": oracle.to_string(), "mark": mark.to_string()}))
+            }
+            Event::PriceHeld { market, median } => held.push(json!({"market": name(*market), "median": median.to_string()})),
+            Event::ReportDiscarded { publisher, market, price, ts, reason } => discarded.push(json!({
+                "publisher": publisher.to_string(), "market": name(*market), "price": price.to_string(),
+                "ts": ts.ms().to_string(), "reason": reason.as_str(),
+            })),
+            _ => {}
+        }
+    }
+    Ok(json!({
+        "seq": seq.to_string(), "ts": ts.ms().to_string(),
+        "prices": prices, "held": held, "discarded": discarded,
+    }))
+}
+
+/// An order's transition without its market's name.
+fn update_json(update: &OrderUpdate) -> Value {
+    json!({
+        "order": update.order.to_string(),
+        "side": update.side.as_str(),
+        "price": update.price.to_string(),
+        "clientId": update.client_id.to_string(),
+        "state": update.state.as_str(),
+        "reason": update.reason.as_str(),
+        "initiator": update.initiator.as_str(),
+        "size": update.size.to_string(),
+        "filled": update.filled.to_string(),
+        "remaining": update.remaining().to_string(),
+        "incident": (update.incident.0 != 0).then(|| update.incident.to_string()),
+    })
+}
+
+/// An order as queries show it. `seq` and `ts` of its last change are null for an order that has not changed since this process
+/// started.
+pub(crate) fn order_json(genesis: &Genesis, order: &OrderView) -> Value {
+    let update = &order.update;
+    let more = json!({
+        "account": update.account.to_string(),
+        "market": genesis.market(update.market).map_or("", |m| m.name.as_str()),
+        "seq": order.at.map(|(seq, _)| seq.to_string()),
+        "ts": order.at.map(|(_, ts)| ts.ms().to_string()),
+    });
+    merge(update_json(update), more)
+}

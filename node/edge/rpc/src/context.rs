@@ -1,0 +1,159 @@
+use crate::error::RpcError;
+use crate::limits::{HISTORY_LAG_MAX, STORE_READ_QUEUE_TIMEOUT, STORE_READS_AT_ONCE_MAX};
+use crate::server::Client;
+use jsonrpsee::RpcModule;
+use jsonrpsee::types::{ErrorObjectOwned, Params};
+use keel_feeds::{PhaseView, Published};
+use keel_ingress::{Ingress, IngressError};
+use keel_store::{BatchStatus, Store};
+use keel_types::{BatchId, Bytes32, Genesis, Height, Ts};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// What the servers need from the rest of the node. All of it is shared; nothing of it blocks the engine.
+#[derive(Clone)]
+pub struct RpcContext {
+    pub genesis: Arc<Genesis>,
+    pub published: Published,
+    pub ingress: Ingress,
+    pub store: Store,
+    pub status: Arc<dyn NodeStatus>,
+}
+
+/// What only the binary knows: the guard's timings and the settlement watcher. Called from request threads; must answer from
+/// memory.
+pub trait NodeStatus: Send + Sync + 'static {
+    /// The earliest moment at which the next phase may open; `None` when nobody can say (an operator must act, or OPEN).
+    fn phase_eta(&self, phase: &PhaseView) -> Option<Ts>;
+    /// The settlement layer as last seen.
+    fn settlement(&self) -> SettlementStatus;
+    /// A deposit seen on the settlement layer that is not final yet.
+    fn pending_deposit(&self, message_nonce: u64) -> Option<PendingDeposit>;
+    /// Where a batch is on the settlement layer; `None` while it was not submitted.
+    fn submission(&self, batch: BatchId) -> Option<Submission>;
+}
+
+/// See [NodeStatus::settlement].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SettlementStatus {
+    /// Number of the newest block seen; `None` until one was.
+    pub head: Option<u64>,
+    /// Milliseconds since the head last advanced.
+    pub head_age_ms: Option<u64>,
+    /// What the submission loop is doing, in a few words: `idle`, `waiting for confirmations`, `out of funds`.
+    pub submitter: String,
+}
+
+/// See [NodeStatus::pending_deposit].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PendingDeposit {
+    pub l1_block: u64,
+    pub l1_tx_hash: Bytes32,
+    /// Blocks on top of it, and how many make it final (0: the `finalized` tag decides).
+    pub depth: u64,
+    pub depth_needed: u64,
+}
+
+/// See [NodeStatus::submission].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Submission {
+    pub l1_tx_hash: Bytes32,
+    /// `None` while it is in no block.
+    pub l1_block: Option<u64>,
+}
+
+/// The context with what the servers add.
+pub struct Shared {
+    context: RpcContext,
+    store_reads: Semaphore,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = RpcContext;
+    fn deref(&self) -> &RpcContext {
+        &self.context
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(context: RpcContext) -> Arc<Shared> {
+        Arc::new(Shared { context, store_reads: Semaphore::new(STORE_READS_AT_ONCE_MAX) })
+    }
+
+    /// The last block whose batch is CONFIRMED: what `l1_accepted` and ACCEPTED_ON_L1 mean here.
+    pub(crate) fn height_on_l1(&self) -> Result<Option<Height>, RpcError> {
+        match self.published.read(|view| view.last_confirmed().map(|c| c.confirmed.last_block)) {
+            Some(height) => Ok(Some(height)),
+            None => Ok(self.store.latest_batch_with(BatchStatus::Confirmed)?.map(|batch| batch.last_block)),
+        }
+    }
+
+    /// Waits until history holds what is published now, so that a client finds its own writes there too; at most
+    /// [HISTORY_LAG_MAX]. On a blocking thread only.
+    pub(crate) fn wait_for_history(&self) -> Result<(), RpcError> {
+        let (seq, deadline) = (self.published.at().seq, Instant::now() + HISTORY_LAG_MAX);
+        while self.store.history_seq()? < seq && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Runs a read of the store on a blocking thread, at most [STORE_READS_AT_ONCE_MAX] together.
+    pub(crate) async fn read_store<T: Send + 'static>(
+        self: Arc<Self>,
+        read: impl FnOnce(&Shared) -> Result<T, RpcError> + Send + 'static,
+    ) -> Result<T, RpcError> {
+        let turn = tokio::time::timeout(STORE_READ_QUEUE_TIMEOUT, self.store_reads.acquire()).await;
+        let _turn = turn
+            .map_err(|_| RpcError::from(IngressError::Overloaded))?
+            .map_err(|_| RpcError::from(IngressError::ShuttingDown))?;
+        let shared = self.clone();
+        tokio::task::spawn_blocking(move || read(&shared)).await.map_err(|_| RpcError::Internal)?
+    }
+}
+
+/// Adds methods to a module. A name twice is a bug, found at start.
+pub(crate) struct Methods<'a>(pub(crate) &'a mut RpcModule<Arc<Shared>>);
+
+impl Methods<'_> {
+    /// A method that reads the store (or is trivial): runs on a blocking thread, in its turn.
+    pub(crate) fn store<F>(&mut self, name: &'static str, method: F)
+    where
+        F: Fn(&Shared, &Params<'_>) -> Result<Value, RpcError> + Send + Sync + Clone + 'static,
+    {
+        let added = self.0.register_async_method(name, move |params, shared, _| {
+            let (method, params) = (method.clone(), params.into_owned());
+            let shared: Arc<Shared> = Arc::clone(&shared);
+            async move {
+                let answer = shared.read_store(move |shared| method(shared, &params)).await;
+                answer.map_err(ErrorObjectOwned::from)
+            }
+        });
+        added.expect("a method is registered once");
+    }
+
+    /// A method that answers from the published view.
+    pub(crate) fn view<F>(&mut self, name: &'static str, method: F)
+    where
+        F: Fn(&Shared, &Params<'_>) -> Result<Value, RpcError> + Send + Sync + Clone + 'static,
+    {
+        let added =
+            self.0.register_method(name, move |params, shared, _| method(shared, &params).map_err(ErrorObjectOwned::from));
+        added.expect("a method is registered once");
+    }
+
+    /// A method that waits for the engine.
+    pub(crate) fn write<F, R>(&mut self, name: &'static str, method: F)
+    where
+        F: Fn(Arc<Shared>, Params<'static>, Option<Client>) -> R + Send + Sync + Clone + 'static,
+        R: Future<Output = Result<Value, RpcError>> + Send + 'static,
+    {
+        let added = self.0.register_async_method(name, move |params, shared, extensions| {
+            let answer = method(Arc::clone(&shared), params.into_owned(), extensions.get::<Client>().copied());
+            async move { answer.await.map_err(ErrorObjectOwned::from) }
+        });
+        added.expect("a method is registered once");
+    }
+}

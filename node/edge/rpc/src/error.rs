@@ -1,0 +1,238 @@
+//! Every error this server answers with. Closed; each has a code, a reason that clients can branch on, and the field at fault.
+//!
+//! | codes | who |
+//! |---|---|
+//! | 20 to 34 | `starknet_*`, by the specification |
+//! | -32001 to -32019, -32040 to -32049 | a request refused before the engine ([keel_ingress::IngressError]) |
+//! | -32050 | the phase forbids it [spec safe-mode, What a client sees] |
+//! | -32051 to -32069 | this server, below |
+//! | -32100 and down | the engine refused it ([keel_types::Reject]) |
+//! | -32600 to -32700 | JSON-RPC itself; -32602 for `starknet_*` parameters |
+use crate::admin::AdminRefusal;
+use crate::limits::{BATCH_ENTRIES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
+use crate::starknet::StarknetError;
+use jsonrpsee::types::ErrorObjectOwned;
+use jsonrpsee::types::error::{INTERNAL_ERROR_CODE, INVALID_PARAMS_CODE};
+use keel_feeds::PhaseView;
+use keel_ingress::IngressError;
+use keel_store::StoreError;
+use keel_types::{Event, IncidentId, LossReason, Phase, Reject, Seq, Ts};
+use serde_json::{Value, json};
+
+/// A write inside a JSON-RPC batch.
+pub const WRITE_IN_BATCH: i32 = -32051;
+/// A body above [REQUEST_BYTES_MAX].
+pub const REQUEST_TOO_BIG: i32 = -32052;
+/// A batch of more than [BATCH_ENTRIES_MAX].
+pub const BATCH_TOO_LONG: i32 = -32053;
+/// An answer above [RESPONSE_BYTES_MAX].
+pub const RESPONSE_TOO_BIG: i32 = -32054;
+/// `bridge_*`: nothing by that number.
+pub const UNKNOWN_BATCH: i32 = -32055;
+/// See [UNKNOWN_BATCH].
+pub const UNKNOWN_DEPOSIT: i32 = -32056;
+/// See [UNKNOWN_BATCH].
+pub const UNKNOWN_WITHDRAWAL: i32 = -32057;
+/// A page behind the last one.
+pub const PAGE_OUT_OF_RANGE: i32 = -32058;
+/// An operator's command that cannot apply now.
+pub const ADMIN_NOT_NOW: i32 = -32059;
+
+/// What the phase error says. [spec safe-mode, What a client sees]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PhaseData {
+    pub phase: PhaseView,
+    pub eta: Option<Ts>,
+    pub seq: Option<Seq>,
+    pub nonce_consumed: bool,
+}
+
+/// Why a call failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RpcError {
+    Starknet(StarknetError),
+    /// Parameters of a `starknet_*` method.
+    Params {
+        field: String,
+        why: &'static str,
+    },
+    /// Refused before the engine; nothing changed and no nonce is consumed.
+    Ingress(IngressError),
+    /// The engine refused a command. `order`: what became of the order that a cancel named.
+    Rejected {
+        reject: Reject,
+        nonce_consumed: bool,
+        seq: Seq,
+        replayed: bool,
+        order: Option<Value>,
+    },
+    Phase(Box<PhaseData>),
+    WriteInBatch,
+    RequestTooBig,
+    BatchTooLong,
+    ResponseTooBig,
+    UnknownBatch,
+    UnknownDeposit,
+    UnknownWithdrawal,
+    PageOutOfRange,
+    AdminNotNow(String),
+    /// A fault of ours; the log has the cause.
+    Internal,
+}
+
+impl RpcError {
+    /// See [RpcError::Params].
+    pub fn params(field: &str, why: &'static str) -> RpcError {
+        RpcError::Params { field: field.chars().take(64).collect(), why }
+    }
+
+    /// A command of the node itself that the engine did not carry out.
+    pub fn refused_by_engine(seq: Seq, events: &[Event]) -> RpcError {
+        let reject = events.iter().find_map(|event| match event {
+            Event::SystemRejected { reject } => Some(*reject),
+            _ => None,
+        });
+        match reject {
+            Some(reject) => RpcError::Rejected { reject, nonce_consumed: false, seq, replayed: false, order: None },
+            None => RpcError::Internal,
+        }
+    }
+
+    fn parts(&self) -> (i32, String, Value) {
+        let own = |code, reason: &str, field: &str, text: String| {
+            (code, text, json!({"reason": reason, "field": field, "nonceConsumed": false}))
+        };
+        match self {
+            RpcError::Starknet(error) => {
+                let (code, text) = error.parts();
+                (code, text.into(), Value::Null)
+            }
+            RpcError::Params { field, why } => {
+                let text = if field.is_empty() {
+                    format!("Invalid params: {why}")
+                } else {
+                    format!("Invalid params: {field}: {why}")
+                };
+                (INVALID_PARAMS_CODE, text, json!({"reason": "INVALID_PARAMS", "field": field}))
+            }
+            RpcError::Ingress(error) => {
+                let (code, text, mut data) = own(error.code(), error.reason(), error.field(), error.to_string());
+                if *error == IngressError::OutcomeUnknown {
+                    // Nobody knows yet: neither true nor false.
+                    data["nonceConsumed"] = Value::Null;
+                }
+                (code, text, data)
+            }
+            RpcError::Rejected { reject, nonce_consumed, seq, replayed, order } => {
+                let mut data = json!({
+                    "reason": reject.as_str(), "field": reject.field(), "nonceConsumed": nonce_consumed,
+                    "seq": seq.to_string(), "replayed": replayed,
+                });
+                if let Some(order) = order {
+                    data["order"] = order.clone();
+                }
+                let of = if reject.field().is_empty() { String::new() } else { format!(" ({})", reject.field()) };
+                (reject.code(), format!("{reject}{of}: refused by the engine"), data)
+            }
+            RpcError::Phase(data) => phase_parts(data),
+            RpcError::WriteInBatch => {
+                own(WRITE_IN_BATCH, "WRITE_IN_BATCH", "", "writes are sent one by one, not inside a JSON-RPC batch".into())
+            }
+            RpcError::RequestTooBig => {
+                own(REQUEST_TOO_BIG, "REQUEST_TOO_BIG", "", format!("a request body has at most {REQUEST_BYTES_MAX} bytes"))
+            }
+            RpcError::BatchTooLong => {
+                own(BATCH_TOO_LONG, "BATCH_TOO_LONG", "", format!("a batch has at most {BATCH_ENTRIES_MAX} entries"))
+            }
+            RpcError::ResponseTooBig => {
+                own(RESPONSE_TOO_BIG, "RESPONSE_TOO_BIG", "", format!("an answer has at most {RESPONSE_BYTES_MAX} bytes"))
+            }
+            RpcError::UnknownBatch => own(UNKNOWN_BATCH, "UNKNOWN_BATCH", "batch", "there is no such batch".into()),
+            RpcError::UnknownDeposit => {
+                own(UNKNOWN_DEPOSIT, "UNKNOWN_DEPOSIT", "messageNonce", "no deposit with this message nonce was seen".into())
+            }
+            RpcError::UnknownWithdrawal => {
+                own(UNKNOWN_WITHDRAWAL, "UNKNOWN_WITHDRAWAL", "id", "there is no such withdrawal".into())
+            }
+            RpcError::PageOutOfRange => own(PAGE_OUT_OF_RANGE, "PAGE_OUT_OF_RANGE", "page", "behind the last page".into()),
+            RpcError::AdminNotNow(why) => own(ADMIN_NOT_NOW, "NOT_NOW", "", why.clone()),
+            RpcError::Internal => own(INTERNAL_ERROR_CODE, "INTERNAL", "", "internal error".into()),
+        }
+    }
+}
+
+fn phase_parts(data: &PhaseData) -> (i32, String, Value) {
+    let PhaseData { phase, eta, seq, nonce_consumed } = data;
+    let text = format!("the exchange is {}: this is not possible now", phase.phase);
+    let mut fields = phase_fields(phase, *eta);
+    fields["nonceConsumed"] = json!(nonce_consumed);
+    if let Some(seq) = seq {
+        fields["seq"] = json!(seq.to_string());
+    }
+    (Reject::PhaseForbids.code(), text, fields)
+}
+
+/// `{phase, incident, reason, reasons, since, nextPhase, eta}`, as the phase error and `node_status` show them. `reason` is the
+/// first of `reasons`, empty when there never was an incident; `nextPhase` and `eta` are null where nothing follows or nobody can say.
+pub fn phase_fields(phase: &PhaseView, eta: Option<Ts>) -> Value {
+    let reasons: Vec<&str> = phase.reasons.iter().map(LossReason::as_str).collect();
+    let next = match phase.phase {
+        Phase::Halted => Some(Phase::ReadOnly),
+        Phase::ReadOnly => Some(Phase::Spot),
+        Phase::Spot => Some(Phase::ReduceOnly),
+        Phase::ReduceOnly => Some(Phase::Open),
+        Phase::Open => None,
+    };
+    json!({
+        "phase": phase.phase.as_str(),
+        "incident": (phase.incident != IncidentId(0)).then(|| phase.incident.to_string()),
+        "reason": reasons.first().copied().unwrap_or_default(),
+        "reasons": reasons,
+        "since": phase.since.ms().to_string(),
+        "nextPhase": next.map(Phase::as_str),
+        "eta": eta.map(|eta| eta.ms().to_string()),
+        "postOnlyUntil": (phase.post_only_until > Ts(0)).then(|| phase.post_only_until.ms().to_string()),
+    })
+}
+
+impl From<RpcError> for ErrorObjectOwned {
+    fn from(error: RpcError) -> Self {
+        let (code, text, data) = error.parts();
+        ErrorObjectOwned::owned(code, text, (!data.is_null()).then_some(data))
+    }
+}
+
+impl From<StarknetError> for RpcError {
+    fn from(error: StarknetError) -> Self {
+        RpcError::Starknet(error)
+    }
+}
+
+impl From<IngressError> for RpcError {
+    fn from(error: IngressError) -> Self {
+        RpcError::Ingress(error)
+    }
+}
+
+impl From<Reject> for RpcError {
+    /// What a read did not find, in the engine's words for it.
+    fn from(reject: Reject) -> Self {
+        RpcError::Ingress(IngressError::Rejected(reject))
+    }
+}
+
+impl From<StoreError> for RpcError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "read the store for a request");
+        RpcError::Internal
+    }
+}
+
+impl From<AdminRefusal> for RpcError {
+    fn from(refusal: AdminRefusal) -> Self {
+        match refusal {
+            AdminRefusal::NotNow(why) => RpcError::AdminNotNow(why),
+            AdminRefusal::Unknown => RpcError::Ingress(IngressError::OutcomeUnknown),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! JSON-RPC over HTTP and WebSocket: `starknet_*`, `trade_*`, `market_*`, `bridge_*`, `node_*`; `admin_*` on its own port.
+//!
+//! Invariant: nothing here decides anything about money or order. Writes go to ingress and wait for the durable answer; reads come
+//! from the published view and the store. No lock of the engine can be held from here, and every limit is in [limits].
+//!
+//! | path | what |
+//! |---|---|
+//! | `/rpc/v0_9` | `starknet_*` of 0.9.0, and Keel's own methods |
+//! | `/rpc/v0_10`, `/rpc` | `starknet_*` of 0.10.2, and Keel's own methods |
+//!
+//! Keel's own methods take one object, by name; every number in and out is a decimal string; unknown fields are refused.
+#![forbid(unsafe_code)]
+
+mod admin;
+mod answers;
+mod batch;
+mod bridge;
+mod context;
+pub mod error;
+mod fields;
+pub mod jwt;
+pub mod limits;
+mod market;
+mod node;
+mod server;
+mod starknet;
+mod trade;
+
+pub use admin::{AdminAnswer, AdminConfig, AdminRefusal, AdminSink};
+pub use context::{NodeStatus, PendingDeposit, RpcContext, SettlementStatus, Submission};
+pub use jwt::JwtSecret;
+pub use server::{Client, Running};
+
+use context::Shared;
+use jsonrpsee::RpcModule;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Where the servers listen.
+#[derive(Clone)]
+pub struct Config {
+    /// The public server. Loopback by default in the binary: nothing here is TLS.
+    pub public: SocketAddr,
+    /// `None`: no admin server.
+    pub admin: Option<AdminConfig>,
+}
+
+/// The servers that run.
+pub struct ServerHandles {
+    pub public: Running,
+    pub admin: Option<Running>,
+}
+
+impl ServerHandles {
+    /// Stops both; requests under way are answered.
+    pub async fn stop(self) {
+        self.public.stop().await;
+        if let Some(admin) = self.admin {
+            admin.stop().await;
+        }
+    }
+}
+
+/// Failed to start a server.
+#[derive(Debug, thiserror::Error)]
+#[error("listen on {address} for {what}: {source}")]
+pub struct StartError {
+    pub what: &'static str,
+    pub address: SocketAddr,
+    pub source: std::io::Error,
+}
+
+/// Starts the servers on the running tokio runtime. `sink` carries out what operators ask for.
+pub async fn start(context: RpcContext, config: Config, sink: Arc<dyn AdminSink>) -> Result<ServerHandles, StartError> {
+    let shared = Shared::new(context);
+    let v09 = module(&shared, starknet::V09);
+    let v10 = module(&shared, starknet::V10);
+    let setup = server::Setup {
+        listen: config.public,
+        routes: vec![("/rpc", v10.clone().into()), ("/rpc/v0_10", v10.into()), ("/rpc/v0_9", v09.into())],
+        config: server::public_config(),
+        connections: limits::CONNECTIONS_MAX,
+        http: tower::ServiceBuilder::new(),
+    };
+    let failed = |what, address| move |source| StartError { what, address, source };
+    let public = server::start(setup).await.map_err(failed("the public RPC", config.public))?;
+    let admin = match config.admin {
+        None => None,
+        Some(admin) => {
+            let address = admin.listen;
+            Some(admin::start(admin, sink).await.map_err(failed("the admin RPC", address))?)
+        }
+    };
+    Ok(ServerHandles { public, admin })
+}
+
+/// Every method of one path.
+fn module(shared: &Arc<Shared>, dialect: &'static starknet::Dialect) -> RpcModule<Arc<Shared>> {
+    let mut module = RpcModule::new(shared.clone());
+    starknet::register(&mut module, dialect);
+    trade::register(&mut module);
+    market::register(&mut module);
+    bridge::register(&mut module);
+    node::register(&mut module);
+    module
+}

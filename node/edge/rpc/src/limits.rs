@@ -1,0 +1,58 @@
+//! Every limit of the public and the admin server, each with its reason. None can be switched off by a client.
+use std::time::Duration;
+
+/// Largest request body. A signed order is under 2 KiB; 256 KiB leaves room for a batch of 20 price publications and bounds
+/// what one connection can make the JSON parser hold. Beyond it: error [crate::error::REQUEST_TOO_BIG].
+pub const REQUEST_BYTES_MAX: u32 = 256 * 1024;
+/// Largest response. `bridge_getBatchData` and `starknet_getEvents` are paged well below it; a block with 4,000 diff entries is
+/// under 4 MiB.
+pub const RESPONSE_BYTES_MAX: u32 = 8 * 1024 * 1024;
+/// Largest body on the admin port; operators send two short fields.
+pub const ADMIN_REQUEST_BYTES_MAX: u32 = 16 * 1024;
+/// Open connections in all: each holds a task, a socket and buffers.
+pub const CONNECTIONS_MAX: u32 = 1_024;
+/// Open connections from one address, so that one host cannot take all of [CONNECTIONS_MAX]. Loopback is exempt: tools of the
+/// operator, a reverse proxy in front of the node and the tests all come from there.
+pub const CONNECTIONS_PER_IP_MAX: usize = 32;
+/// Open connections on the admin port.
+pub const ADMIN_CONNECTIONS_MAX: u32 = 8;
+/// Entries of a JSON-RPC batch; they run one after the other.
+pub const BATCH_ENTRIES_MAX: u32 = 20;
+/// Subscriptions of one WebSocket connection.
+pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: u32 = 64;
+/// Messages waiting for one slow WebSocket reader before the server stops reading from it.
+pub const WS_MESSAGES_BUFFERED_MAX: u32 = 256;
+/// How long a write waits for its durable answer. After it the outcome is unknown, not failed: the client re-sends the
+/// identical message and receives the recorded outcome. Well above the journal's 3 s stall threshold [spec safe-mode].
+pub const WRITE_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Reads of the store that may run at once on blocking threads; the machine has few cores and a trie read is several disk reads.
+pub const STORE_READS_AT_ONCE_MAX: usize = 16;
+/// How long a read waits for its turn before it is shed.
+pub const STORE_READ_QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
+/// History is written by a thread of its own right behind publishing, usually within a millisecond. A read of it waits this long
+/// for what was published when it came, then answers with what there is.
+pub const HISTORY_LAG_MAX: Duration = Duration::from_millis(250);
+
+/// Levels per side that `market_book` returns at most, and when `depth` is absent.
+pub const BOOK_DEPTH_MAX: usize = 500;
+/// See [BOOK_DEPTH_MAX].
+pub const BOOK_DEPTH_DEFAULT: usize = 20;
+/// Trades that `market_trades` returns at most, and when `limit` is absent.
+pub const TRADES_MAX: usize = 500;
+/// See [TRADES_MAX].
+pub const TRADES_DEFAULT: usize = 50;
+/// Reports in one `market_publishPrices`: every market for each of a few publishers.
+pub const PRICE_REPORTS_MAX: usize = 64;
+/// 32-byte words in one page of `bridge_getBatchData`: one blob's worth.
+pub const BATCH_DATA_WORDS_PER_PAGE: usize = 4_096;
+
+/// `chunk_size` of `starknet_getEvents`; more is PAGE_SIZE_TOO_BIG (31).
+pub const EVENTS_CHUNK_MAX: u64 = 1_024;
+/// Key positions plus keys in an event filter; more is TOO_MANY_KEYS_IN_FILTER (34).
+pub const EVENT_FILTER_KEYS_MAX: usize = 256;
+/// Addresses in an event filter (0.10); more is TOO_MANY_KEYS_IN_FILTER (34).
+pub const EVENT_FILTER_ADDRESSES_MAX: usize = 256;
+/// Longest `reason` of `admin_enterSafeMode`; it goes into logs.
+pub const ADMIN_REASON_BYTES_MAX: usize = 256;
+/// An admin token's `iat` may be at most this far from our clock, either way.
+pub const JWT_IAT_SKEW_MAX: Duration = Duration::from_secs(60);

@@ -1,0 +1,100 @@
+use crate::chain::{Story, order};
+use crate::http::{Error, call, post, read};
+use crate::node::{Node, SECRET, now_ms};
+use keel_ingress::MessageKind;
+use keel_rpc::JwtSecret;
+use keel_types::*;
+use serde_json::{Value, json};
+
+fn admin(node: &Node, method: &str, params: Value) -> Result<Value, Error> {
+    let token = JwtSecret::from_hex(SECRET).expect("a good secret").sign(now_ms() / 1_000);
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+    let (status, answer) = post(node.admin, "/", &[("Authorization", &format!("Bearer {token}"))], &body);
+    assert_eq!(status, 200, "{answer}");
+    read(&answer)
+}
+
+#[test]
+fn safe_mode_is_entered_and_every_write_gets_the_phase_error() {
+    let Story { node, maker, taker, rested, .. } = Story::tell();
+    let entered = admin(&node, "admin_enterSafeMode", json!({"reason": "drill"})).expect("entered");
+    assert_eq!((&entered["incident"], &entered["cancelled"]), (&json!("1"), &json!("2")));
+
+    let open = node.call("trade_openOrders", json!({"account": maker.account.to_string()})).expect("orders");
+    assert_eq!(open["orders"], json!([]));
+    let params = json!({"account": maker.account.to_string(), "order": rested["order"]});
+    let order_now = node.call("trade_getOrder", params).expect("known");
+    let ended = (&order_now["state"], &order_now["reason"], &order_now["initiator"], &order_now["incident"]);
+    assert_eq!(ended, (&json!("CANCELLED"), &json!("SAFE_MODE"), &json!("SAFE_MODE"), &json!("1")));
+
+    let request = node.sign(&taker, MessageKind::Order, order("ETH-USDC", "BUY", "0.25", "3000"));
+    let error = node.call("trade_placeOrder", request).expect_err("HALTED");
+    assert_eq!(error.code, -32050);
+    let data = &error.data;
+    assert_eq!((&data["phase"], &data["incident"], &data["reason"]), (&json!("HALTED"), &json!("1"), &json!("OPERATOR")));
+    let since: u64 = data["since"].as_str().and_then(|text| text.parse().ok()).expect("milliseconds");
+    assert_eq!((&data["nextPhase"], &data["eta"]), (&json!("READ_ONLY"), &json!((since + 1_000).to_string())));
+    assert_eq!(data["nonceConsumed"], false);
+
+    node.system(Command::SetPhase(SetPhase {
+        incident: IncidentId(1),
+        phase: Phase::ReadOnly,
+        post_only_until: Ts(0),
+        integrity_report: Bytes32::default(),
+    }));
+    let request = node.sign(&taker, MessageKind::Order, order("ETH-USDC", "BUY", "0.25", "3000"));
+    let error = node.call("trade_placeOrder", request).expect_err("READ_ONLY");
+    assert_eq!(
+        (error.code, &error.data["phase"], &error.data["nonceConsumed"]),
+        (-32050, &json!("READ_ONLY"), &json!(true))
+    );
+    assert_eq!(error.data["seq"], json!(node.published.at().seq.to_string()));
+    let status = node.call("node_status", json!({})).expect("a status");
+    assert_eq!((&status["phase"], &status["nextPhase"]), (&json!("READ_ONLY"), &json!("SPOT")));
+}
+
+#[test]
+fn an_operators_command_that_cannot_apply_says_why() {
+    let node = Node::start();
+    let error = admin(&node, "admin_resume", json!({"incident": "3"})).expect_err("there is no incident");
+    assert_eq!(error.data["reason"], "WRONG_INCIDENT");
+    for (params, reason, field) in [
+        (json!({"incident": 3}), "NUMBER_NOT_STRING", "incident"),
+        (json!({}), "MISSING_FIELD", "incident"),
+        (json!({"incident": "1", "force": "yes"}), "UNKNOWN_FIELD", "force"),
+    ] {
+        let error = admin(&node, "admin_resume", params).expect_err(reason);
+        assert_eq!((&error.data["reason"], &error.data["field"]), (&json!(reason), &json!(field)));
+    }
+    let long = "x".repeat(300);
+    assert_eq!(admin(&node, "admin_enterSafeMode", json!({"reason": long})).expect_err("long").data["reason"], "TOO_LONG");
+    assert_eq!(node.published.phase().phase, Phase::Open);
+}
+
+#[test]
+fn without_a_fresh_token_nothing_is_even_read() {
+    let node = Node::start();
+    let secret = JwtSecret::from_hex(SECRET).expect("a good secret");
+    let now = now_ms() / 1_000;
+    let other = JwtSecret::from_hex(&"77".repeat(32)).expect("a good secret");
+    // {"alg":"none"} . {"iat": now} . nothing
+    let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", secret.sign(now).split('.').nth(1).expect("claims"));
+    let body =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "admin_enterSafeMode", "params": {"reason": "attack"}}).to_string();
+    for (name, header) in [
+        ("no header", None),
+        ("another scheme", Some(format!("Basic {}", secret.sign(now)))),
+        ("another secret", Some(format!("Bearer {}", other.sign(now)))),
+        ("old", Some(format!("Bearer {}", secret.sign(now - 120)))),
+        ("from the future", Some(format!("Bearer {}", secret.sign(now + 120)))),
+        ("alg none", Some(format!("Bearer {unsigned}"))),
+    ] {
+        let headers: Vec<(&str, &str)> = header.iter().map(|value| ("Authorization", value.as_str())).collect();
+        let (status, answer) = post(node.admin, "/", &headers, &body);
+        assert_eq!(status, 401, "{name}: {answer}");
+    }
+    assert_eq!(node.published.phase().phase, Phase::Open);
+    // The public port has no admin method at all.
+    let error = call(node.public, "/rpc", "admin_enterSafeMode", json!({"reason": "attack"})).expect_err("not here");
+    assert_eq!(error.code, -32601);
+}

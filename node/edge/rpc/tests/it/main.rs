@@ -1,0 +1,10 @@
+//! The servers over real parts: engine, ingress with real signatures, blocks, batches and store, in one process.
+mod admin;
+mod bridge;
+mod chain;
+mod http;
+mod keel;
+mod node;
+mod schema;
+mod starknet;
+mod transport;

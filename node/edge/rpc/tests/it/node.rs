@@ -1,0 +1,309 @@
+//! A node without a journal: what was executed is released at once. Everything else is the real part.
+use crate::http::{Error, call};
+use keel_blocks::{BlockWorker, Wait, WorkerConfig};
+use keel_engine::Engine;
+use keel_feeds::{PhaseView, Published, View, start_history, start_releaser};
+use keel_ingress::client::signed_request;
+use keel_ingress::queue::{Answer, Inbox, InboxCapacity, InboxReceiver, Shed};
+use keel_ingress::register::account_address;
+use keel_ingress::verify::public_key;
+use keel_ingress::{Domain, Ingress, IngressConfig, MessageKind, decode};
+use keel_rpc::*;
+use keel_store::{HistoryWriter, Store};
+use keel_types::*;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
+
+pub const DEV_GENESIS: &str = include_str!("../../../../../genesis/dev.json");
+pub const SECRET: &str = "0x5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed";
+
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64
+}
+
+/// A node with its servers.
+pub struct Node {
+    pub genesis: Arc<Genesis>,
+    pub store: Store,
+    pub published: Published,
+    pub inbox: Inbox,
+    pub status: Arc<Status>,
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    blocks: Option<BlockWorker>,
+    /// Commands are taken from the queue only while this is set.
+    pub executing: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+    sequencer: Option<JoinHandle<()>>,
+    nonce: AtomicU64,
+    _runtime: tokio::runtime::Runtime,
+    _dir: tempfile::TempDir,
+}
+
+/// What the binary would know of the settlement layer: set by the test.
+#[derive(Default)]
+pub struct Status {
+    pub pending: Mutex<Option<(u64, PendingDeposit)>>,
+    pub submissions: Mutex<Vec<(BatchId, Submission)>>,
+}
+
+impl NodeStatus for Status {
+    fn phase_eta(&self, phase: &PhaseView) -> Option<Ts> {
+        (phase.phase != Phase::Open).then(|| phase.since.plus_ms(1_000))
+    }
+    fn settlement(&self) -> SettlementStatus {
+        SettlementStatus { head: Some(17), head_age_ms: Some(250), submitter: "idle".into() }
+    }
+    fn pending_deposit(&self, message_nonce: u64) -> Option<PendingDeposit> {
+        let pending = self.pending.lock().expect("no test panics while holding it");
+        pending.clone().filter(|(nonce, _)| *nonce == message_nonce).map(|(_, deposit)| deposit)
+    }
+    fn submission(&self, batch: BatchId) -> Option<Submission> {
+        let submissions = self.submissions.lock().expect("no test panics while holding it");
+        submissions.iter().find(|(id, _)| *id == batch).map(|(_, submission)| submission.clone())
+    }
+}
+
+/// The guard's part of the admin port: operators' commands go into the queue.
+struct Guard {
+    inbox: Inbox,
+    published: Published,
+}
+
+impl Guard {
+    fn submit(&self, command: Command) -> AdminAnswer {
+        let (reply, answer) = oneshot::channel();
+        let queued = self.inbox.submit(command, Some(reply));
+        Box::pin(async move {
+            queued.map_err(|error| AdminRefusal::NotNow(error.to_string()))?;
+            answer.await.map_err(|_| AdminRefusal::Unknown)
+        })
+    }
+}
+
+impl AdminSink for Guard {
+    fn enter_safe_mode(&self, _reason: String) -> AdminAnswer {
+        let phase = self.published.phase();
+        let incident = IncidentId(phase.incident.0 + u32::from(phase.phase == Phase::Open));
+        let reasons = LossReasons::of(LossReason::Operator);
+        self.submit(Command::EnterSafeMode(EnterSafeMode { incident, reasons, observed_ts: self.published.at().ts }))
+    }
+    fn resume(&self, incident: IncidentId) -> AdminAnswer {
+        self.submit(Command::Resume(Resume { incident, operator: 0 }))
+    }
+}
+
+/// A key with its account under the first template.
+#[derive(Clone, Copy)]
+pub struct Wallet {
+    pub secret: Felt,
+    pub key: StarkKey,
+    pub account: Address,
+}
+
+impl Node {
+    pub fn start() -> Node {
+        let genesis = Arc::new(keel_contracts::genesis::load(DEV_GENESIS).expect("the development genesis is valid"));
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(dir.path(), genesis.hash()).expect("a new store");
+        let (engine, genesis_writes) = Engine::new(&genesis);
+        let published = Published::new(View::of_engine(genesis.clone(), &engine));
+        let config = WorkerConfig { genesis: genesis.clone(), genesis_writes, store: store.clone(), key: None };
+        let blocks = BlockWorker::start(config).expect("blocks can be built");
+        let (history, _) = start_history(HistoryWriter::new(store.clone()).expect("an empty history"));
+        let feed = blocks.feed();
+        let sinks: Vec<keel_feeds::Sink> = vec![Box::new(move |released| feed.send(released.clone())), history];
+        let (releaser, _) = start_releaser(published.clone(), sinks);
+
+        let (inbox, receiver) = Inbox::new(InboxCapacity::default());
+        let (stop, executing) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+        let flags = (stop.clone(), executing.clone());
+        let sequencer = std::thread::spawn(move || {
+            sequence(engine, &receiver, &flags.0, &flags.1, |released, replies| {
+                assert!(releaser.send(released, replies), "the releaser runs");
+            })
+        });
+        let ingress = Ingress::new(IngressConfig::default(), genesis.clone(), Arc::new(published.clone()), inbox.clone());
+        let status = Arc::new(Status::default());
+        let context = RpcContext {
+            genesis: genesis.clone(),
+            published: published.clone(),
+            ingress,
+            store: store.clone(),
+            status: status.clone(),
+        };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let secret = JwtSecret::from_hex(SECRET).expect("a good secret");
+        let config = Config { public: any, admin: Some(AdminConfig { listen: any, secret }) };
+        let guard = Arc::new(Guard { inbox: inbox.clone(), published: published.clone() });
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let handles = runtime.block_on(keel_rpc::start(context, config, guard)).expect("ports are free");
+        let (public, admin) = (handles.public.address(), handles.admin.as_ref().expect("asked for").address());
+        // The servers live as long as the runtime.
+        std::mem::forget(handles);
+        Node {
+            genesis,
+            store,
+            published,
+            inbox,
+            status,
+            public,
+            admin,
+            blocks: Some(blocks),
+            executing,
+            stop,
+            sequencer: Some(sequencer),
+            nonce: AtomicU64::new(0),
+            _runtime: runtime,
+            _dir: dir,
+        }
+    }
+
+    /// A command of the node itself, executed and published.
+    pub fn system(&self, command: Command) -> Vec<Event> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.submit(command, Some(reply)).expect("the queue has room");
+        let answer = answer.blocking_recv();
+        let blocks = self.blocks.as_ref().expect("running").errors();
+        match answer.unwrap_or_else(|_| panic!("no answer; blocks: {:?}", blocks.try_recv())) {
+            Answer::Done { events, .. } => events,
+            Answer::Shed(shed) => panic!("{shed:?}"),
+        }
+    }
+
+    /// Closes the block and waits until it is in the store.
+    pub fn seal(&self) -> Height {
+        let height = Height(self.published.at().height.0 + 1);
+        // The digest is filled in where the engine is.
+        let events = self.system(Command::SealBlock(SealBlock { height, engine_digest: Bytes32::default() }));
+        assert!(events.contains(&Event::BlockSealed { height }), "{events:?}");
+        let blocks = self.blocks.as_ref().expect("running");
+        assert_eq!(blocks.wait_for(height, Duration::from_secs(30)), Wait::Committed);
+        height
+    }
+
+    pub fn wallet(&self, seed: u64) -> Wallet {
+        let secret = Felt::from(0x5ec2e7 + seed);
+        let key = public_key(&secret).expect("a good secret");
+        Wallet { secret, key, account: account_address(&self.genesis.account_templates[0], &key) }
+    }
+
+    /// A message with nonce and validUntil, signed: the parameters of its method.
+    pub fn sign(&self, wallet: &Wallet, kind: MessageKind, fields: Value) -> Value {
+        let mut message = json!({
+            "account": wallet.account.to_string(),
+            "nonce": (self.nonce.fetch_add(1, Ordering::Relaxed) + 1).to_string(),
+            "validUntil": (now_ms() + 60_000).to_string(),
+        });
+        message.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+        let message = decode::message(kind, &message, Some("keel")).expect("a good message");
+        signed_request(&Domain::new(self.genesis.chain_id.0), &message, &wallet.secret).expect("signs")
+    }
+
+    pub fn call(&self, method: &str, params: Value) -> Result<Value, Error> {
+        call(self.public, "/rpc", method, params)
+    }
+
+    /// Registers a wallet and gives it quantums of each asset.
+    pub fn fund(&self, wallet: &Wallet, nonce: u64) {
+        let request = self.sign(wallet, MessageKind::Register, json!({"key": wallet.key.to_string(), "template": "keel"}));
+        self.call("trade_register", request).expect("registered");
+        for (i, units) in [(0u64, 100_000u128), (1, 50)] {
+            let asset = &self.genesis.assets[i as usize];
+            let quantums = units * u128::from(QUANTUMS_PER_UNIT) / u128::from(asset.quantums_per_l1_unit);
+            let events = self.system(self.deposit(nonce + i, asset.token, wallet.account, quantums));
+            assert!(events.iter().any(|event| matches!(event, Event::Deposited { .. })), "{events:?}");
+        }
+    }
+
+    pub fn deposit(&self, message_nonce: u64, token: EthAddress, recipient: Address, amount: u128) -> Command {
+        let message = keel_batches::MessageToL2 {
+            from: self.genesis.settlement.bridge,
+            to: self.genesis.exchange.0,
+            nonce: message_nonce,
+            selector: keel_contracts::starknet::starknet_keccak("handle_deposit"),
+            payload: vec![token.to_felt(), recipient.0, Felt::from(amount)],
+        };
+        Command::Deposit(Deposit {
+            message_nonce,
+            token,
+            recipient,
+            amount,
+            message_hash: message.hash(),
+            l1_block: 10,
+            l1_block_hash: Bytes32([3; 32]),
+            depth: 3,
+            l1_tx_hash: Bytes32([4; 32]),
+        })
+    }
+
+    /// All three publishers agree on every market's genesis price.
+    pub fn publish_prices(&self) {
+        let ts = Ts::from_ms(now_ms());
+        let markets = 0..self.genesis.markets.len() as u16;
+        let reports = markets.flat_map(|i| {
+            let price = self.genesis.markets[usize::from(i)].initial_price;
+            (0..3).map(move |publisher| PriceReport { publisher, market: MarketId(i), price, ts })
+        });
+        self.system(Command::Prices(reports.collect()));
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(sequencer) = self.sequencer.take() {
+            let _ = sequencer.join();
+        }
+    }
+}
+
+/// Order of arrival, one record per drain, nothing durable.
+fn sequence(
+    mut engine: Engine,
+    inbox: &InboxReceiver,
+    stop: &AtomicBool,
+    executing: &AtomicBool,
+    release: impl Fn(Arc<Released>, Vec<(usize, oneshot::Sender<Answer>)>),
+) {
+    while !stop.load(Ordering::Acquire) {
+        if !executing.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
+        }
+        let batch = inbox.drain(1_000, Duration::from_millis(20));
+        if batch.is_empty() {
+            continue;
+        }
+        let ts = Ts::from_ms(now_ms()).max(Ts(engine.last_ts().0 + 1));
+        let (mut executed, mut replies) = (Vec::new(), Vec::new());
+        for submission in batch {
+            let mut command = submission.command;
+            if let Command::SealBlock(seal) = &mut command {
+                seal.engine_digest = engine.digest();
+            }
+            // As the real sequencer: what waits when the node halts is answered, not executed.
+            if engine.phase().phase == Phase::Halted && command.signed().is_some() {
+                if let Some(reply) = submission.reply {
+                    // The asker may be gone.
+                    let _ = reply.send(Answer::Shed(Shed::SafeMode));
+                }
+                continue;
+            }
+            let seq = engine.last_seq().next();
+            let output = engine.apply(seq, ts, &command);
+            if let Some(reply) = submission.reply {
+                replies.push((executed.len(), reply));
+            }
+            executed.push(Executed { seq, command, events: output.events, writes: output.writes });
+        }
+        if !executed.is_empty() {
+            release(Arc::new(Released { record_hash: Bytes32::default(), ts, executed }), replies);
+        }
+    }
+}

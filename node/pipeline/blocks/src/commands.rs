@@ -1,0 +1,322 @@
+//! From executed commands to the transactions that stand for them.
+//!
+//! A command that changed chain state belongs to exactly one transaction, in seq order; one that did not, to none.
+//! Consecutive commands that made fills share a transaction, up to [FILLS_PER_TRANSACTION_MAX] fills.
+
+use crate::cancel::{CancelTree, join_roots};
+use crate::error::BlocksError;
+use crate::state::PendingState;
+use keel_commitment::Felt;
+use keel_commitment::commitments::{Event as ChainEvent, MessageToL1};
+use keel_contracts::starknet::{self as contract, Call, ExchangeEvent, HANDLE_DEPOSIT};
+use keel_types::*;
+use std::collections::BTreeMap;
+
+/// Fills after which a transaction takes no further command: about 4,000 words of calldata, as Starknet allows.
+/// One command's fills are never parted, so a transaction may have more when one command made more.
+pub const FILLS_PER_TRANSACTION_MAX: usize = 100;
+
+/// A transaction that has no nonce and no hash yet.
+pub(crate) struct Draft {
+    pub(crate) body: DraftBody,
+    pub(crate) events: Vec<ChainEvent>,
+    pub(crate) messages: Vec<MessageToL1>,
+    pub(crate) first_seq: Seq,
+    pub(crate) last_seq: Seq,
+}
+
+pub(crate) enum DraftBody {
+    /// Of the operator's account.
+    Invoke(Vec<Call>),
+    Handler {
+        selector: Felt,
+        calldata: Vec<Felt>,
+        nonce: u64,
+        message_hash: Bytes32,
+    },
+}
+
+/// The drafts of the open block.
+#[derive(Default)]
+pub(crate) struct Drafts {
+    done: Vec<Draft>,
+    /// Fills that further commands may join.
+    fills: Option<Fills>,
+}
+
+/// A transaction of fills in the making.
+struct Fills {
+    runs: Vec<Run>,
+    count: usize,
+    first_seq: Seq,
+    last_seq: Seq,
+}
+
+/// Consecutive fills of one market and the words they leave: one `settle_fills`.
+struct Run {
+    market: MarketId,
+    fills: Vec<Fill>,
+    balances: BTreeMap<(Address, AssetId), Amount>,
+    positions: BTreeMap<(Address, MarketId), PositionValue>,
+    funding: BTreeMap<MarketId, (Amount, Amount)>,
+}
+
+impl Drafts {
+    /// Takes one executed command. `state` is the state before its own writes.
+    pub(crate) fn add(
+        &mut self,
+        genesis: &Genesis,
+        state: &mut PendingState,
+        executed: &Executed,
+    ) -> Result<(), BlocksError> {
+        if executed.writes.is_empty() {
+            return Ok(());
+        }
+        match &executed.command {
+            Command::Place(_) => self.fills(genesis, executed),
+            command => {
+                let draft = match command {
+                    Command::Register(_) => register(genesis, executed)?,
+                    Command::Withdraw(_) => withdraw(genesis, executed)?,
+                    Command::Prices(_) => prices(genesis, executed)?,
+                    Command::Deposit(deposit) => handle_deposit(genesis, executed, deposit)?,
+                    Command::EnterSafeMode(_) => enter_safe_mode(genesis, state, executed)?,
+                    Command::SetPhase(_) => set_phase(genesis, executed)?,
+                    Command::Place(_)
+                    | Command::Tick
+                    | Command::Cancel(_)
+                    | Command::CancelAll(_)
+                    | Command::SealBlock(_)
+                    | Command::BatchConfirmed(_)
+                    | Command::Resume(_) => return Err(unexplained(executed, &executed.writes[0])),
+                };
+                self.close_fills(genesis);
+                self.done.push(draft);
+                Ok(())
+            }
+        }
+    }
+
+    /// All drafts of the block.
+    pub(crate) fn finish(mut self, genesis: &Genesis) -> Vec<Draft> {
+        self.close_fills(genesis);
+        self.done
+    }
+
+    fn fills(&mut self, genesis: &Genesis, executed: &Executed) -> Result<(), BlocksError> {
+        let run = Run::of(executed)?;
+        let count = run.fills.len();
+        if self.fills.as_ref().is_some_and(|open| open.count + count > FILLS_PER_TRANSACTION_MAX) {
+            self.close_fills(genesis);
+        }
+        let seq = executed.seq;
+        let open = self.fills.get_or_insert_with(|| Fills { runs: vec![], count: 0, first_seq: seq, last_seq: seq });
+        open.last_seq = seq;
+        open.count += count;
+        match open.runs.last_mut().filter(|last| last.market == run.market) {
+            Some(last) => last.extend(run),
+            None => open.runs.push(run),
+        }
+        Ok(())
+    }
+
+    fn close_fills(&mut self, genesis: &Genesis) {
+        let Some(Fills { runs, first_seq, last_seq, .. }) = self.fills.take() else { return };
+        let events = runs.iter().flat_map(Run::events).map(|event| of_exchange(genesis, event)).collect();
+        let body = DraftBody::Invoke(runs.into_iter().map(|run| run.call(genesis)).collect());
+        self.done.push(Draft { body, events, messages: vec![], first_seq, last_seq });
+    }
+}
+
+impl Run {
+    fn of(executed: &Executed) -> Result<Run, BlocksError> {
+        let fill = |event: &Event| if let Event::Fill(fill) = event { Some(*fill) } else { None };
+        let fills: Vec<Fill> = executed.events.iter().filter_map(fill).collect();
+        let market = fills.first().map(|fill| fill.market).ok_or_else(|| unexplained(executed, &executed.writes[0]))?;
+        if fills.iter().any(|fill| fill.market != market) {
+            return Err(incoherent(executed, "filled in two markets"));
+        }
+        let mut run = Run { market, fills, balances: BTreeMap::new(), positions: BTreeMap::new(), funding: BTreeMap::new() };
+        for write in &executed.writes {
+            match write {
+                StateWrite::Balance { account, asset, amount } => {
+                    run.balances.insert((*account, *asset), *amount);
+                }
+                StateWrite::Position { account, market, position } => {
+                    run.positions.insert((*account, *market), *position);
+                }
+                StateWrite::Funding { market, index, pool } => {
+                    run.funding.insert(*market, (*index, *pool));
+                }
+                other => return Err(unexplained(executed, other)),
+            }
+        }
+        Ok(run)
+    }
+
+    fn extend(&mut self, later: Run) {
+        self.fills.extend(later.fills);
+        self.balances.extend(later.balances);
+        self.positions.extend(later.positions);
+        self.funding.extend(later.funding);
+    }
+
+    fn funding(&self) -> Vec<contract::FundingUpdate> {
+        self.funding.iter().map(|(market, (index, pool))| (*market, *index, *pool)).collect()
+    }
+
+    /// As the contract emits them: the trades, then the funding.
+    fn events(&self) -> Vec<ExchangeEvent> {
+        let trades = self.fills.iter().map(contract::event_trade);
+        trades.chain(self.funding().into_iter().map(contract::event_funding_set)).collect()
+    }
+
+    fn call(self, genesis: &Genesis) -> Call {
+        let funding = self.funding();
+        let balances: Vec<_> =
+            self.balances.into_iter().map(|((account, asset), amount)| (account, asset, amount)).collect();
+        let positions: Vec<_> = self.positions.into_iter().map(|((account, market), p)| (account, market, p)).collect();
+        contract::settle_fills(genesis, self.market, &self.fills, &balances, &positions, &funding)
+    }
+}
+
+fn register(genesis: &Genesis, executed: &Executed) -> Result<Draft, BlocksError> {
+    let [StateWrite::Account { account, key, template }] = executed.writes[..] else {
+        let other = executed.writes.iter().find(|write| !matches!(write, StateWrite::Account { .. }));
+        return Err(unexplained(executed, other.unwrap_or(&executed.writes[0])));
+    };
+    let call = contract::register(genesis, account, key, template);
+    Ok(invoke(genesis, executed, vec![call], vec![contract::event_registered(account, key, template)]))
+}
+
+fn withdraw(genesis: &Genesis, executed: &Executed) -> Result<Draft, BlocksError> {
+    explain(executed, |write| {
+        matches!(write, StateWrite::Balance { .. } | StateWrite::Totals { .. } | StateWrite::WithdrawalCount { .. })
+    })?;
+    let withdrawn = |event: &Event| if let Event::Withdrawn(withdrawal) = event { Some(*withdrawal) } else { None };
+    let withdrawal = executed.events.iter().find_map(withdrawn).ok_or(incoherent(executed, "withdrew without an event"))?;
+    let call = contract::withdraw(genesis, &withdrawal);
+    let mut draft = invoke(genesis, executed, vec![call], vec![contract::event_withdrawn(&withdrawal)]);
+    draft.messages.push(MessageToL1 {
+        from_address: genesis.exchange.0,
+        to_address: genesis.settlement.bridge.to_felt(),
+        payload: contract::withdrawal_message(&withdrawal),
+    });
+    Ok(draft)
+}
+
+/// One `set_prices` for each time at which prices were taken into use.
+fn prices(genesis: &Genesis, executed: &Executed) -> Result<Draft, BlocksError> {
+    let mut by_ts: BTreeMap<Ts, BTreeMap<MarketId, (Price, Price)>> = BTreeMap::new();
+    for write in &executed.writes {
+        let StateWrite::Price { market, oracle, mark, ts } = write else { return Err(unexplained(executed, write)) };
+        by_ts.entry(*ts).or_default().insert(*market, (*oracle, *mark));
+    }
+    let (mut calls, mut events) = (vec![], vec![]);
+    for (ts, prices) in by_ts {
+        let updates: Vec<_> = prices.into_iter().map(|(market, (oracle, mark))| (market, oracle, mark)).collect();
+        calls.push(contract::set_prices(genesis, &updates, ts));
+        events.extend(updates.into_iter().map(|update| contract::event_price_set(update, ts)));
+    }
+    Ok(invoke(genesis, executed, calls, events))
+}
+
+fn handle_deposit(genesis: &Genesis, executed: &Executed, deposit: &Deposit) -> Result<Draft, BlocksError> {
+    explain(executed, |write| {
+        matches!(write, StateWrite::Balance { .. } | StateWrite::Totals { .. } | StateWrite::MessageConsumed { .. })
+    })?;
+    let deposited = |event: &Event| match event {
+        Event::Deposited { account, asset, amount, message_nonce } => {
+            Some(contract::event_deposited(*account, *asset, *amount, *message_nonce))
+        }
+        _ => None,
+    };
+    let event = executed.events.iter().find_map(deposited).ok_or(incoherent(executed, "credited without an event"))?;
+    let sender = genesis.settlement.bridge.to_felt();
+    let body = DraftBody::Handler {
+        selector: HANDLE_DEPOSIT,
+        calldata: vec![sender, deposit.token.to_felt(), deposit.recipient.0, deposit.amount.into()],
+        nonce: deposit.message_nonce,
+        message_hash: deposit.message_hash,
+    };
+    let events = vec![of_exchange(genesis, event)];
+    Ok(Draft { body, events, messages: vec![], first_seq: executed.seq, last_seq: executed.seq })
+}
+
+/// The incident's record gets the root over everything it has cancelled so far.
+fn enter_safe_mode(genesis: &Genesis, state: &mut PendingState, executed: &Executed) -> Result<Draft, BlocksError> {
+    let (written, phase) = (incident(executed)?, phase(executed));
+    // Entered again for the reasons it already had, with no order left to cancel: the record stays as it is, only the
+    // phase goes back.
+    let stored = match (written, phase) {
+        (None, Some((_, incident, _))) => state.incident(incident)?,
+        (written, _) => written,
+    };
+    let incident = stored.ok_or(incoherent(executed, "entered safe mode without an incident"))?;
+    let before = state.cancel_root(incident.incident)?;
+    let root = join_roots(before, CancelTree::of(executed).root());
+    if root.is_none() != (incident.cancelled == 0) {
+        return Err(incoherent(executed, "counts other cancellations than it shows"));
+    }
+    if let Some(root) = root {
+        state.set_cancel_root(&incident, root);
+    }
+    let since = match phase {
+        Some((_, _, since)) => since,
+        None => state.phase_since()?.ok_or(incoherent(executed, "entered safe mode without a phase"))?,
+    };
+    let root = root.unwrap_or(Felt::ZERO);
+    let call = contract::enter_safe_mode(genesis, &incident, root, since);
+    Ok(invoke(genesis, executed, vec![call], vec![contract::event_safe_mode_entered(&incident, root)]))
+}
+
+fn set_phase(genesis: &Genesis, executed: &Executed) -> Result<Draft, BlocksError> {
+    let report = incident(executed)?.map_or(Bytes32::default(), |incident| incident.integrity_report);
+    let (phase, incident, since) = phase(executed).ok_or(incoherent(executed, "set a phase without writing it"))?;
+    let call = contract::set_phase(genesis, incident, phase, since, &report);
+    Ok(invoke(genesis, executed, vec![call], vec![contract::event_phase_changed(incident, phase, since)]))
+}
+
+/// The incident a command wrote; nothing but it and the phase may be written.
+fn incident(executed: &Executed) -> Result<Option<IncidentValue>, BlocksError> {
+    explain(executed, |write| matches!(write, StateWrite::Incident(_) | StateWrite::Phase { .. }))?;
+    let incident = |write: &StateWrite| if let StateWrite::Incident(value) = write { Some(*value) } else { None };
+    Ok(executed.writes.iter().rev().find_map(incident))
+}
+
+fn phase(executed: &Executed) -> Option<(Phase, IncidentId, Ts)> {
+    executed.writes.iter().rev().find_map(|write| match write {
+        StateWrite::Phase { phase, incident, since } => Some((*phase, *incident, *since)),
+        _ => None,
+    })
+}
+
+fn invoke(genesis: &Genesis, executed: &Executed, calls: Vec<Call>, events: Vec<ExchangeEvent>) -> Draft {
+    Draft {
+        body: DraftBody::Invoke(calls),
+        events: events.into_iter().map(|event| of_exchange(genesis, event)).collect(),
+        messages: vec![],
+        first_seq: executed.seq,
+        last_seq: executed.seq,
+    }
+}
+
+fn of_exchange(genesis: &Genesis, event: ExchangeEvent) -> ChainEvent {
+    ChainEvent { from_address: genesis.exchange.0, keys: event.keys, data: event.data }
+}
+
+/// Every write must be one that the command's call makes in the contract.
+fn explain(executed: &Executed, explained: impl Fn(&StateWrite) -> bool) -> Result<(), BlocksError> {
+    match executed.writes.iter().find(|write| !explained(write)) {
+        Some(write) => Err(unexplained(executed, write)),
+        None => Ok(()),
+    }
+}
+
+fn unexplained(executed: &Executed, write: &StateWrite) -> BlocksError {
+    BlocksError::Unexplained { seq: executed.seq, write: Box::new(write.clone()) }
+}
+
+fn incoherent(executed: &Executed, why: &'static str) -> BlocksError {
+    BlocksError::Incoherent { seq: executed.seq, why }
+}

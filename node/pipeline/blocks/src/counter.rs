@@ -1,0 +1,74 @@
+use keel_contracts::starknet::Key;
+use keel_types::StateWrite;
+use std::collections::HashSet;
+
+/// State-diff entries, aliases included, at which a block closes. [spec settlement, Blocks: it always fits the blobs of one transaction uncompressed]
+///
+/// The arithmetic. A transaction carries 6 blobs of 4,096 words = 24,576. An entry takes 2 words (key, value); a contract
+/// takes 3 more (address, header word, class), and a block touches 4 contracts besides genesis: exchange, operator, 0x1,
+/// 0x2. So 12,280 entries always fit. The check comes after each command, so a block has at most 4,000 + what its last
+/// command adds. A fill touches one new maker: at worst a position (4 slots, each with a new alias) and a balance of
+/// collateral (1 slot; its alias is there since the deposit, or was counted in this block): 9 entries; the taker, the fee
+/// account and the market's funding add under 40 once. `fills_per_command` up to 900 therefore fits: 4,000 + 8,100 + 40.
+pub const BLOCK_ENTRIES_MAX: u64 = 4_000;
+/// Commands with transactions of their own in one block: bounds receipts and hashing (some 50 us each) to 100 ms.
+pub const BLOCK_TRANSACTIONS_MAX: u64 = 2_000;
+
+/// Entries a block may have besides those of records: the operator's nonce, the hash of block n-10, the alias counter,
+/// and aliases of the exchange's and the operator's address.
+const ENTRIES_FIXED: u64 = 5;
+/// Records remembered as having their aliases; 64 bytes each. When full, all are forgotten and counted at worst again.
+const KNOWN_MAX: usize = 1 << 18;
+
+/// Counts, on the sequencing thread, how large the state diff of the open block can become at worst.
+///
+/// Never too low: a record counts all its slots though only changed ones are written, and an alias for each slot unless
+/// this counter saw the record in an earlier block. It only ever decides when to seal, and a seal is journaled, so it
+/// need not agree between nodes.
+#[derive(Debug, Default)]
+pub struct DiffCounter {
+    /// Records written since the last seal.
+    open: HashSet<Key>,
+    /// Records written in blocks sealed before: their slots have aliases.
+    known: HashSet<Key>,
+    entries: u64,
+    transactions: u64,
+}
+
+impl DiffCounter {
+    /// An empty block.
+    pub fn new() -> DiffCounter {
+        DiffCounter::default()
+    }
+
+    /// The writes of one command.
+    pub fn add(&mut self, writes: &[StateWrite]) {
+        self.transactions += u64::from(!writes.is_empty());
+        for write in writes {
+            let key = Key::of(write);
+            if self.open.insert(key) {
+                let aliases = if self.known.contains(&key) { 0 } else { 1 };
+                self.entries += key.variable().slots() * (1 + aliases);
+            }
+        }
+    }
+
+    /// Whether the block must close before another command runs.
+    pub fn is_full(&self) -> bool {
+        self.entries() >= BLOCK_ENTRIES_MAX || self.transactions >= BLOCK_TRANSACTIONS_MAX
+    }
+
+    /// The most entries the block's diff can have.
+    pub fn entries(&self) -> u64 {
+        self.entries + ENTRIES_FIXED
+    }
+
+    /// The block was sealed: what comes belongs to the next.
+    pub fn reset(&mut self) {
+        if self.known.len() + self.open.len() > KNOWN_MAX {
+            self.known.clear();
+        }
+        self.known.extend(self.open.drain());
+        (self.entries, self.transactions) = (0, 0);
+    }
+}

@@ -1,0 +1,295 @@
+use crate::Config;
+use keel_types::{Bytes32, IncidentId, LossReason, LossReasons, Phase, SetPhase, Ts};
+
+/// What the guard sees at one moment. Published state only.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sample {
+    pub now: Ts,
+    /// Since the settlement layer's head last advanced, or since start.
+    pub settlement_head_age_ms: u64,
+    /// Per market: since the last quorum price, or since start.
+    pub oracle_age_ms: Vec<u64>,
+    pub phase: Phase,
+    pub incident: IncidentId,
+    pub reasons: LossReasons,
+    /// Since the current phase began.
+    pub phase_since: Ts,
+    /// An operator resumed this incident.
+    pub resumed: bool,
+    /// Open orders in the book; none may be left before anything reopens.
+    pub open_orders: usize,
+    pub gate: Gate,
+}
+
+/// The integrity gate before SPOT. [spec safe-mode, The integrity report]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Gate {
+    /// Not asked for since the last HALTED.
+    Idle,
+    Running,
+    /// The signed report's hash.
+    Passed(Bytes32),
+    /// Could not be established now (settlement layer unreachable); asked again.
+    NotYet,
+    /// The state is not the state it should be.
+    Broken(LossReason),
+}
+
+/// What the guard wants done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Stop executing now; the next record is `EnterSafeMode`.
+    Lose(LossReasons),
+    RunGate,
+    SetPhase(SetPhase),
+}
+
+/// One signal with hysteresis: reported once when lost, and again only after it was regained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Signal {
+    Healthy,
+    Lost,
+    /// Healthy again since then, not yet long enough.
+    Regaining(Ts),
+}
+
+/// Remembers what was lost. Everything else is in the sample.
+pub struct Guard {
+    config: Config,
+    settlement: Signal,
+    oracle: Signal,
+    /// Since when the oracle is fresh in every market.
+    oracle_fresh_since: Option<Ts>,
+    /// The phase step last asked for, so that it is not asked twice while its record is under way.
+    asked: Option<(IncidentId, Phase, Ts)>,
+}
+
+/// A phase step whose record did not appear in this time is asked for again.
+const ASK_AGAIN_MS: u64 = 2_000;
+
+impl Guard {
+    /// A guard that has seen no loss yet.
+    pub fn new(config: Config) -> Guard {
+        Guard { config, settlement: Signal::Healthy, oracle: Signal::Healthy, oracle_fresh_since: None, asked: None }
+    }
+
+    /// Decides. Call every 100 ms or so; a loss is detected at most that much after its threshold.
+    pub fn decide(&mut self, sample: &Sample) -> Vec<Action> {
+        let mut lost = self.watch(sample);
+        if let Gate::Broken(reason) = sample.gate
+            && !sample.reasons.contains(reason)
+        {
+            lost = lost.with(LossReasons::of(reason));
+        }
+        if !lost.is_empty() {
+            self.asked = None;
+            return vec![Action::Lose(lost)];
+        }
+        self.reopen(sample).into_iter().collect()
+    }
+
+    /// The reasons lost at this sample and not before.
+    fn watch(&mut self, sample: &Sample) -> LossReasons {
+        let (limits, now) = (self.config.thresholds, sample.now);
+        let settlement_stale = sample.settlement_head_age_ms > limits.settlement_head_stale_ms;
+        let stale_markets = sample.oracle_age_ms.iter().filter(|age| **age > limits.oracle_stale_ms).count();
+        let oracle_stale = stale_markets > 0 && stale_markets * 2 >= sample.oracle_age_ms.len();
+        self.oracle_fresh_since = match (stale_markets, self.oracle_fresh_since) {
+            (0, None) => Some(now),
+            (0, since) => since,
+            _ => None,
+        };
+        let mut lost = LossReasons::default();
+        for (signal, stale, reason) in [
+            (&mut self.settlement, settlement_stale, LossReason::SettlementHeadStale),
+            (&mut self.oracle, oracle_stale, LossReason::OracleStale),
+        ] {
+            if signal.update(stale, now, limits.regain_ms) {
+                lost = lost.with(LossReasons::of(reason));
+            }
+        }
+        lost
+    }
+
+    /// The next step of reopening, if its gate is open. [spec safe-mode, Reopening]
+    fn reopen(&mut self, sample: &Sample) -> Option<Action> {
+        let timings = self.config.phases;
+        let healthy = self.settlement == Signal::Healthy && self.oracle == Signal::Healthy;
+        let in_phase_ms = sample.now.ms().saturating_sub(sample.phase_since.ms());
+        let oracle_fresh_ms = self.oracle_fresh_since.map_or(0, |since| sample.now.ms().saturating_sub(since.ms()));
+        let (next, post_only_until, integrity_report) = match sample.phase {
+            Phase::Halted => {
+                let waits = sample.reasons.needs_operator() && !sample.resumed;
+                let ready = sample.incident.0 > 0 && sample.open_orders == 0 && !waits;
+                (ready.then_some(Phase::ReadOnly)?, Ts(0), Bytes32::default())
+            }
+            Phase::ReadOnly => {
+                let ready = healthy && oracle_fresh_ms >= timings.spot_oracle_fresh_ms;
+                match (ready, &sample.gate) {
+                    (true, Gate::Idle | Gate::NotYet) => return Some(Action::RunGate),
+                    (true, Gate::Passed(report)) => (Phase::Spot, sample.now.plus_ms(timings.spot_post_only_ms), *report),
+                    _ => return None,
+                }
+            }
+            Phase::Spot => {
+                let ready = healthy && in_phase_ms >= timings.spot_ms.max(timings.spot_post_only_ms);
+                (ready.then_some(Phase::ReduceOnly)?, Ts(0), Bytes32::default())
+            }
+            Phase::ReduceOnly => {
+                let ready = healthy && in_phase_ms >= timings.reduce_only_ms;
+                (ready.then_some(Phase::Open)?, Ts(0), Bytes32::default())
+            }
+            Phase::Open => return None,
+        };
+        let asked_already = self.asked.is_some_and(|(incident, phase, at)| {
+            (incident, phase) == (sample.incident, next) && sample.now < at.plus_ms(ASK_AGAIN_MS)
+        });
+        if asked_already {
+            return None;
+        }
+        self.asked = Some((sample.incident, next, sample.now));
+        Some(Action::SetPhase(SetPhase { incident: sample.incident, phase: next, post_only_until, integrity_report }))
+    }
+}
+
+impl Signal {
+    /// Takes one observation; `true` when this one is the loss.
+    fn update(&mut self, stale: bool, now: Ts, regain_ms: u64) -> bool {
+        let before = *self;
+        *self = match (before, stale) {
+            (Signal::Healthy | Signal::Regaining(_) | Signal::Lost, true) => Signal::Lost,
+            (Signal::Healthy, false) => Signal::Healthy,
+            (Signal::Lost, false) => Signal::Regaining(now),
+            (Signal::Regaining(since), false) if now >= since.plus_ms(regain_ms) => Signal::Healthy,
+            (Signal::Regaining(since), false) => Signal::Regaining(since),
+        };
+        before == Signal::Healthy && *self == Signal::Lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs one sample every 100 ms; `script(ms, &mut sample)` shapes it, and the guard's phase steps are obeyed as the engine would.
+    fn walk(total_ms: u64, script: impl Fn(u64, &mut Sample)) -> Vec<String> {
+        let mut guard = Guard::new(Config::short());
+        let mut sample = Sample {
+            now: Ts::from_ms(1_000_000),
+            settlement_head_age_ms: 0,
+            oracle_age_ms: vec![0; 4],
+            phase: Phase::Halted,
+            incident: IncidentId(1),
+            reasons: LossReasons::of(LossReason::Restart),
+            phase_since: Ts::from_ms(1_000_000),
+            resumed: false,
+            open_orders: 0,
+            gate: Gate::Idle,
+        };
+        let mut log = vec![];
+        for step in 0..total_ms / 100 {
+            sample.now = Ts::from_ms(1_000_000 + step * 100);
+            script(step * 100, &mut sample);
+            for action in guard.decide(&sample) {
+                match action {
+                    Action::Lose(reasons) => {
+                        log.push(format!("{} lose {:?}", step * 100, reasons.iter().collect::<Vec<_>>()));
+                        (sample.phase, sample.phase_since) = (Phase::Halted, sample.now);
+                        sample.reasons = sample.reasons.with(reasons);
+                        sample.gate = Gate::Idle;
+                    }
+                    Action::RunGate => {
+                        log.push(format!("{} gate", step * 100));
+                        sample.gate = Gate::Passed(Bytes32([1; 32]));
+                    }
+                    Action::SetPhase(set) => {
+                        log.push(format!("{} {}", step * 100, set.phase));
+                        (sample.phase, sample.phase_since) = (set.phase, sample.now);
+                    }
+                }
+            }
+        }
+        log
+    }
+
+    fn lines(log: Vec<String>) -> String {
+        log.join("\n")
+    }
+
+    #[test]
+    fn a_restart_walks_to_open_by_itself() {
+        let log = walk(10_000, |_, _| {});
+        expect_test::expect![[r#"
+            0 READ_ONLY
+            1000 gate
+            1100 SPOT
+            2600 REDUCE_ONLY
+            4100 OPEN"#]]
+        .assert_eq(&lines(log));
+    }
+
+    #[test]
+    fn a_stale_settlement_head_is_reported_once_and_reopens_only_when_regained() {
+        let log = walk(20_000, |ms, sample| {
+            sample.settlement_head_age_ms = if (6_000..12_000).contains(&ms) { ms - 500 } else { 0 };
+        });
+        expect_test::expect![[r#"
+            0 READ_ONLY
+            1000 gate
+            1100 SPOT
+            2600 REDUCE_ONLY
+            4100 OPEN
+            6000 lose [SettlementHeadStale]
+            6100 READ_ONLY
+            12500 gate
+            12600 SPOT
+            14100 REDUCE_ONLY
+            15600 OPEN"#]]
+        .assert_eq(&lines(log));
+    }
+
+    #[test]
+    fn one_stale_market_of_four_is_no_loss_and_two_are() {
+        let one = walk(8_000, |ms, sample| sample.oracle_age_ms[0] = if ms >= 5_000 { 3_001 } else { 0 });
+        assert!(!lines(one).contains("lose"));
+        let two = walk(8_000, |ms, sample| {
+            for market in 0..2 {
+                sample.oracle_age_ms[market] = if ms >= 5_000 { 3_001 } else { 0 };
+            }
+        });
+        assert!(lines(two).contains("5000 lose [OracleStale]"));
+    }
+
+    #[test]
+    fn a_loss_in_the_middle_of_reopening_returns_to_halted() {
+        let log = walk(9_000, |ms, sample| {
+            sample.settlement_head_age_ms = if (3_000..3_300).contains(&ms) { 5_001 } else { 0 };
+        });
+        assert!(lines(log).contains("3000 lose [SettlementHeadStale]\n3100 READ_ONLY"));
+    }
+
+    #[test]
+    fn a_broken_gate_is_a_loss_that_waits_for_the_operator() {
+        let log = walk(6_000, |ms, sample| {
+            if ms == 1_100 {
+                sample.gate = Gate::Broken(LossReason::InvariantBroken);
+            }
+            sample.resumed = ms >= 4_000;
+        });
+        expect_test::expect![[r#"
+            0 READ_ONLY
+            1000 gate
+            1100 lose [InvariantBroken]
+            4000 READ_ONLY
+            4100 gate
+            4200 SPOT
+            5700 REDUCE_ONLY"#]]
+        .assert_eq(&lines(log));
+    }
+
+    #[test]
+    fn nothing_reopens_over_an_order_that_is_still_open() {
+        let log = walk(1_000, |_, sample| sample.open_orders = 1);
+        assert_eq!(log, Vec::<String>::new());
+    }
+}

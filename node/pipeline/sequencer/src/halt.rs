@@ -1,0 +1,57 @@
+use keel_ingress::queue::Answer;
+use keel_types::{LossReasons, Ts};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::oneshot;
+
+/// A detected loss, waiting to become the next record.
+#[derive(Debug, Default)]
+pub struct Loss {
+    pub reasons: LossReasons,
+    /// Journal time of the first detection.
+    pub observed_ts: Ts,
+    /// Who waits for the record: operators.
+    pub(crate) replies: Vec<oneshot::Sender<Answer>>,
+}
+
+/// Where the guard says "stop". The sequencer looks before every command, so that none executes after a detection. [spec safe-mode]
+#[derive(Default)]
+pub struct Halt {
+    /// The flag alone is read on the hot path.
+    pending: AtomicBool,
+    loss: Mutex<Option<Loss>>,
+}
+
+impl Halt {
+    /// Reports a loss. Several before the record is written become one, dated by the first.
+    pub fn report(&self, reasons: LossReasons, observed_ts: Ts) {
+        self.add(reasons, observed_ts, None);
+    }
+
+    /// Reports a loss and gets the record's answer once it is durable and published.
+    pub fn report_and_wait(&self, reasons: LossReasons, observed_ts: Ts) -> oneshot::Receiver<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.add(reasons, observed_ts, Some(reply));
+        answer
+    }
+
+    fn add(&self, reasons: LossReasons, observed_ts: Ts, reply: Option<oneshot::Sender<Answer>>) {
+        let mut slot = self.loss.lock().unwrap_or_else(|e| e.into_inner());
+        let loss = slot.get_or_insert_with(|| Loss { observed_ts, ..Loss::default() });
+        loss.reasons = loss.reasons.with(reasons);
+        loss.replies.extend(reply);
+        self.pending.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a loss waits.
+    pub fn pending(&self) -> bool {
+        self.pending.load(Ordering::SeqCst)
+    }
+
+    /// Takes the loss for the record that is about to be written.
+    pub(crate) fn take(&self) -> Option<Loss> {
+        let mut loss = self.loss.lock().unwrap_or_else(|e| e.into_inner());
+        self.pending.store(false, Ordering::SeqCst);
+        loss.take()
+    }
+}

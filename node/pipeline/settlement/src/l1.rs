@@ -1,0 +1,280 @@
+//! The settlement layer as this crate reads it: typed questions, typed answers, no state.
+
+use crate::error::{CheckError, L1Error};
+use alloy::contract::CallBuilder;
+use alloy::eips::BlockNumberOrTag;
+use alloy::primitives::{Address, B256, I256, U256};
+use alloy::providers::{DynProvider, Provider, ProviderBuilder};
+use alloy::rpc::types::{Filter, Log};
+use alloy::sol_types::{SolEvent, SolEventInterface};
+use alloy::transports::http::reqwest::{Client, Url};
+use keel_contracts::ethereum::{AppchainCore, AttestationRegistry, Bridge, HANDLE_DEPOSIT_SELECTOR, TestToken, felt, word};
+use keel_contracts::starknet::{config_hash, program_hash};
+use keel_types::{Bytes32, EthAddress, Felt, Genesis, Height};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One request. Longer than any answer of a healthy node; the head counts as stale long after it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Blocks in one request for events; what public nodes take.
+const LOG_BLOCKS_MAX: u64 = 5_000;
+
+/// Readers of one chain's contracts. Cheap to clone.
+#[derive(Clone)]
+pub struct L1 {
+    pub(crate) provider: DynProvider,
+    pub(crate) genesis: Arc<Genesis>,
+    pub(crate) core: AppchainCore::AppchainCoreInstance<DynProvider>,
+    pub(crate) registry: AttestationRegistry::AttestationRegistryInstance<DynProvider>,
+    pub(crate) bridge: Bridge::BridgeInstance<DynProvider>,
+}
+
+/// Where the settlement contract is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    /// Block of the settlement layer at which it was read.
+    pub at: u64,
+    /// Last settled block; `None` before the first batch.
+    pub height: Option<Height>,
+    pub root: Felt,
+    pub hash: Felt,
+}
+
+/// The transaction that settled a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Inclusion {
+    pub block: u64,
+    pub block_hash: B256,
+    pub tx: B256,
+}
+
+/// A message that waits, or waited, for our chain; as its event says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DepositLog {
+    pub from: Address,
+    pub to: U256,
+    pub selector: U256,
+    pub payload: Vec<U256>,
+    pub nonce: U256,
+    pub block: u64,
+    pub block_hash: B256,
+    pub tx: B256,
+}
+
+impl L1 {
+    /// Connects to `endpoint`, which need not answer yet.
+    ///
+    /// # Errors
+    /// The address cannot be parsed.
+    pub fn connect(endpoint: &str, genesis: Arc<Genesis>) -> Result<L1, L1Error> {
+        let url: Url = endpoint.parse().map_err(|error| L1Error::Unreachable(format!("{endpoint}: {error}")))?;
+        let client = Client::builder().timeout(REQUEST_TIMEOUT).connect_timeout(REQUEST_TIMEOUT).build();
+        let client = client.map_err(|error| L1Error::Unreachable(error.to_string()))?;
+        // No fillers: nonces, gas and fees are the sender's own.
+        let provider = ProviderBuilder::new().disable_recommended_fillers().connect_reqwest(client, url).erased();
+        let spec = &genesis.settlement;
+        Ok(L1 {
+            core: AppchainCore::new(spec.core.0.into(), provider.clone()),
+            registry: AttestationRegistry::new(spec.registry.0.into(), provider.clone()),
+            bridge: Bridge::new(spec.bridge.0.into(), provider.clone()),
+            provider,
+            genesis,
+        })
+    }
+
+    /// Compares everything both ends must agree on.
+    ///
+    /// # Errors
+    /// The first difference, by name; or nobody answered.
+    pub async fn check(&self) -> Result<(), CheckError> {
+        let spec = &self.genesis.settlement;
+        let chain_id = self.provider.get_chain_id().await.map_err(L1Error::from)?;
+        same("the chain id", spec.chain_id, chain_id)?;
+        for (what, address) in
+            [("the core contract", spec.core), ("the bridge", spec.bridge), ("the registry", spec.registry)]
+        {
+            let code = self.provider.get_code_at(address.0.into()).await.map_err(L1Error::from)?;
+            if code.is_empty() {
+                let (expected, found) = (format!("a contract at {address}"), "nothing".into());
+                return Err(CheckError::Differs { what, expected, found });
+            }
+        }
+        let ours = program_hash(self.genesis.rules_version);
+        same_hex("programHash", word(ours), ask(self.core.programHash()).await?)?;
+        let ours = config_hash(self.genesis.chain_id.0, self.genesis.fee_token);
+        same_hex("configHash", word(ours), ask(self.core.configHash()).await?)?;
+        same("the fact registry", Address::from(spec.registry.0), ask(self.core.verifier()).await?)?;
+        same("the bridge's core contract", Address::from(spec.core.0), ask(self.bridge.core()).await?)?;
+        same_hex("the bridge's exchange", word(self.genesis.exchange.0), ask(self.bridge.exchange()).await?)?;
+        for asset in &self.genesis.assets {
+            if ask(self.bridge.cap(asset.token.0.into())).await?.is_zero() {
+                let expected = format!("{} listed at {}", asset.symbol, asset.token);
+                return Err(CheckError::Differs { what: "a token of the bridge", expected, found: "not listed".into() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether these accounts may submit and attest.
+    ///
+    /// # Errors
+    /// They may not; or nobody answered.
+    pub async fn check_roles(&self, submitter: Address, attestor: Address) -> Result<(), CheckError> {
+        if !ask(self.core.isOperator(submitter)).await? {
+            let account = submitter.to_string();
+            return Err(CheckError::NotAllowed {
+                role: "submitter",
+                account,
+                why: "it is no operator of the core contract",
+            });
+        }
+        if !ask(self.registry.isAttestor(attestor)).await? {
+            let account = attestor.to_string();
+            return Err(CheckError::NotAllowed { role: "attestor", account, why: "it is not in the registry's set" });
+        }
+        Ok(())
+    }
+
+    /// Number of the newest block.
+    pub async fn head(&self) -> Result<u64, L1Error> {
+        Ok(self.provider.get_block_number().await?)
+    }
+
+    /// Number and hash of a block; `None` if there is none.
+    pub async fn block(&self, which: BlockNumberOrTag) -> Result<Option<(u64, B256)>, L1Error> {
+        let block = self.provider.get_block(which.into()).await?;
+        Ok(block.map(|block| (block.header.number, block.header.hash)))
+    }
+
+    /// The contract's state at the newest block, all of one block.
+    pub async fn cursor(&self) -> Result<Cursor, L1Error> {
+        let at = self.head().await?;
+        let number = ask(self.core.stateBlockNumber().block(at.into())).await?;
+        let root = ask(self.core.stateRoot().block(at.into())).await?;
+        let hash = ask(self.core.stateBlockHash().block(at.into())).await?;
+        let height = match number == I256::MINUS_ONE {
+            true => None,
+            false => Some(Height(u64::try_from(number).map_err(|_| contradiction("stateBlockNumber", number))?)),
+        };
+        let root = felt(root).ok_or_else(|| contradiction("stateRoot", root))?;
+        let hash = felt(hash).ok_or_else(|| contradiction("stateBlockHash", hash))?;
+        Ok(Cursor { at, height, root, hash })
+    }
+
+    /// Every state update in blocks `from..=to`: last block of our chain -> its transaction.
+    pub async fn state_updates(&self, from: u64, to: u64) -> Result<BTreeMap<Height, Inclusion>, L1Error> {
+        let filter =
+            Filter::new().address(*self.core.address()).event_signature(AppchainCore::LogStateUpdate::SIGNATURE_HASH);
+        let mut updates = BTreeMap::new();
+        for log in self.logs(filter, from, to).await? {
+            let update = decode::<AppchainCore::LogStateUpdate>(&log)?;
+            let height =
+                u64::try_from(update.blockNumber).map_err(|_| contradiction("LogStateUpdate", update.blockNumber))?;
+            let (block, block_hash, tx) = place(&log)?;
+            updates.insert(Height(height), Inclusion { block, block_hash, tx });
+        }
+        Ok(updates)
+    }
+
+    /// Messages of the genesis bridge to the exchange for `handle_deposit` in blocks `from..=to`, in order.
+    pub async fn deposits(&self, from: u64, to: u64) -> Result<Vec<DepositLog>, L1Error> {
+        let filter = Filter::new()
+            .address(*self.core.address())
+            .event_signature(AppchainCore::LogMessageToL2::SIGNATURE_HASH)
+            .topic1(self.bridge.address().into_word())
+            .topic2(B256::from(word(self.genesis.exchange.0)))
+            .topic3(B256::from(HANDLE_DEPOSIT_SELECTOR));
+        let logs = self.logs(filter, from, to).await?;
+        logs.iter()
+            .map(|log| {
+                let message = decode::<AppchainCore::LogMessageToL2>(log)?;
+                let (block, block_hash, tx) = place(log)?;
+                Ok(DepositLog {
+                    from: message.fromAddress,
+                    to: message.toAddress,
+                    selector: message.selector,
+                    payload: message.payload,
+                    nonce: message.nonce,
+                    block,
+                    block_hash,
+                    tx,
+                })
+            })
+            .collect()
+    }
+
+    /// Events of the bridge in blocks `from..=to`, in order.
+    pub async fn bridge_events(&self, from: u64, to: u64) -> Result<Vec<Bridge::BridgeEvents>, L1Error> {
+        let logs = self.logs(Filter::new().address(*self.bridge.address()), from, to).await?;
+        let event = |log: &Log| Bridge::BridgeEvents::decode_log(&log.inner).map(|event| event.data);
+        logs.iter().map(|log| event(log).map_err(|error| L1Error::NotOurs(error.to_string()))).collect()
+    }
+
+    /// Whether the message waits on the core contract, and whether its cancellation was started.
+    pub async fn message(&self, hash: Bytes32) -> Result<(bool, bool), L1Error> {
+        let fee = ask(self.core.l1ToL2Messages(hash.0.into())).await?;
+        let cancelled = ask(self.core.l1ToL2MessageCancellations(hash.0.into())).await?;
+        Ok((!fee.is_zero(), !cancelled.is_zero()))
+    }
+
+    /// Whether a message of ours can be consumed on the settlement layer now.
+    pub async fn claimable(&self, message_hash: Bytes32) -> Result<bool, L1Error> {
+        Ok(!ask(self.core.l2ToL1Messages(message_hash.0.into())).await?.is_zero())
+    }
+
+    /// The bridge's counter and its balance of a token, at one block. Units of the token.
+    pub(crate) async fn escrow_at(&self, token: EthAddress, at: u64) -> Result<(U256, U256), L1Error> {
+        let counter = ask(self.bridge.escrow(token.0.into()).block(at.into())).await?;
+        let contract = TestToken::new(token.0.into(), self.provider.clone());
+        let balance = ask(contract.balanceOf(*self.bridge.address()).block(at.into())).await?;
+        Ok((counter, balance))
+    }
+
+    async fn logs(&self, filter: Filter, from: u64, to: u64) -> Result<Vec<Log>, L1Error> {
+        let mut logs = Vec::new();
+        let mut start = from;
+        while start <= to {
+            let end = to.min(start.saturating_add(LOG_BLOCKS_MAX - 1));
+            logs.extend(self.provider.get_logs(&filter.clone().from_block(start).to_block(end)).await?);
+            start = end.saturating_add(1);
+        }
+        Ok(logs)
+    }
+}
+
+/// Calls, with the answer's error as ours.
+pub(crate) async fn ask<P, D>(call: CallBuilder<P, D>) -> Result<D::CallOutput, L1Error>
+where
+    P: Provider,
+    D: alloy::contract::CallDecoder + Unpin,
+{
+    Ok(call.call().await?)
+}
+
+fn decode<E: SolEvent>(log: &Log) -> Result<E, L1Error> {
+    let decoded = log.log_decode::<E>().map_err(|error| L1Error::NotOurs(error.to_string()))?;
+    Ok(decoded.inner.data)
+}
+
+fn place(log: &Log) -> Result<(u64, B256, B256), L1Error> {
+    match (log.block_number, log.block_hash, log.transaction_hash) {
+        (Some(block), Some(block_hash), Some(tx)) => Ok((block, block_hash, tx)),
+        _ => Err(L1Error::Contradiction("an event of a block range is in no block".into())),
+    }
+}
+
+fn contradiction(what: &str, found: impl std::fmt::Display) -> L1Error {
+    L1Error::Contradiction(format!("{what} is {found}"))
+}
+
+fn same<T: PartialEq + std::fmt::Display>(what: &'static str, expected: T, found: T) -> Result<(), CheckError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(CheckError::Differs { what, expected: expected.to_string(), found: found.to_string() })
+}
+
+fn same_hex(what: &'static str, expected: U256, found: U256) -> Result<(), CheckError> {
+    same(what, format!("{expected:#x}"), format!("{found:#x}"))
+}

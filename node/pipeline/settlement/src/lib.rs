@@ -1,0 +1,39 @@
+//! Batches to the settlement layer, deposits from it. [spec settlement]
+//!
+//! Three loops on the async runtime: the head watcher (what the guard looks at), the deposit watcher (final messages of our
+//! bridge become `Deposit` commands) and the submitter (attest, submit, follow, confirm; one transaction at a time). A
+//! fourth makes batches of sealed blocks.
+//!
+//! Invariant: **the cursor is read from the contract, never from our own database.** What the store keeps beside a batch
+//! is a convenience: lost, it is found again on the chain. Nothing here touches the engine but through the [`Inbox`],
+//! and nothing here can slow it: settlement may be slow, wrong or absent.
+//!
+//! What is deliberately absent: any decision about safe mode (that is `keel-guard`), and blobs.
+//!
+//! [`Inbox`]: keel_ingress::Inbox
+#![forbid(unsafe_code)]
+
+mod backoff;
+mod config;
+mod deposits;
+pub mod dev;
+mod error;
+mod escrow;
+mod head;
+mod l1;
+mod note;
+mod sender;
+mod start;
+mod submit;
+mod view;
+mod withdrawals;
+
+pub use config::{KeyError, SettlementConfig, SettlementKeys};
+pub use deposits::{DepositError, read_deposit};
+pub use error::{CheckError, L1Error, Refusal};
+pub use escrow::{EscrowClaim, EscrowDeposit, EscrowFigures, EscrowOwed, EscrowSum, TokenFigures};
+pub use l1::{Cursor, DepositLog, Inclusion, L1};
+pub use note::Note;
+pub use start::{EngineFacts, Handle, OnLoss, Parts, check, start};
+pub use view::{DepositState, PendingDeposit, SettlementHealth, SettlementStatus, Submission, SubmitterState};
+pub use withdrawals::{WithdrawalClaim, claim_calldata, withdrawal_claim};

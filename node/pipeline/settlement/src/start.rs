@@ -1,0 +1,177 @@
+//! Configuration in, running loops and a handle out.
+
+use crate::config::SettlementConfig;
+use crate::deposits::DepositWatcher;
+use crate::error::{CheckError, L1Error};
+use crate::escrow::EscrowFigures;
+use crate::l1::L1;
+use crate::note::Note;
+use crate::sender::Sender;
+use crate::submit::{Building, Submitter};
+use crate::view::{DepositState, PendingDeposit, SettlementHealth, SettlementStatus, Submission, View};
+use keel_batches::Batcher;
+use keel_ingress::Inbox;
+use keel_store::Store;
+use keel_types::{BatchId, Bytes32, Genesis, Height, LossReason};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use tokio::task::JoinHandle;
+
+/// Told what lost sync, with the details for the log. Called from the loops: must not block.
+pub type OnLoss = Arc<dyn Fn(LossReason, &str) + Send + Sync>;
+
+/// What the loops ask about the engine; answered from published state.
+pub struct EngineFacts {
+    /// Whether the engine has consumed the message with this nonce.
+    pub deposit_consumed: Box<dyn Fn(u64) -> bool + Send + Sync>,
+    /// The last batch the engine knows to be confirmed.
+    pub last_confirmed: Box<dyn Fn() -> Option<BatchId> + Send + Sync>,
+}
+
+/// What the loops work on.
+#[derive(Clone)]
+pub struct Parts {
+    pub genesis: Arc<Genesis>,
+    pub store: Store,
+    pub inbox: Inbox,
+    pub engine: Arc<EngineFacts>,
+    pub on_loss: OnLoss,
+}
+
+/// The running loops. Clones are one.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+struct Shared {
+    l1: L1,
+    view: View,
+    store: Store,
+    building: Arc<Building>,
+    scan_from: u64,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Compares the settlement layer with genesis and keys, once. For start-up: a [`CheckError`] that is not transient must refuse
+/// to start; a transient one need not, the loops ask again before they do anything.
+///
+/// # Errors
+/// The first difference, or that nobody answered.
+pub async fn check(config: &SettlementConfig, genesis: &Arc<Genesis>) -> Result<(), CheckError> {
+    let l1 = L1::connect(&config.endpoint, genesis.clone())?;
+    l1.check().await?;
+    l1.check_roles(config.keys.submitter.address(), config.keys.attestor.address()).await
+}
+
+/// Starts the loops on `runtime`. The settlement layer need not answer yet.
+///
+/// # Errors
+/// The endpoint is not an address.
+pub fn start(config: &SettlementConfig, parts: Parts, runtime: &tokio::runtime::Handle) -> Result<Handle, L1Error> {
+    let l1 = L1::connect(&config.endpoint, parts.genesis.clone())?;
+    let (view, poll) = (View::new(), config.poll());
+    let batcher = Batcher::new(parts.store.clone(), &parts.genesis, config.limits);
+    let building = Arc::new(Building::new(batcher));
+    let deposits = DepositWatcher {
+        l1: l1.clone(),
+        inbox: parts.inbox.clone(),
+        engine: parts.engine.clone(),
+        view: view.clone(),
+        on_loss: parts.on_loss.clone(),
+        poll,
+        next: config.scan_from,
+        line: VecDeque::new(),
+        anchor: None,
+    };
+    let sender = Sender::new(l1.clone(), config.keys.submitter.clone(), poll, config.replace_after);
+    let submitter = Submitter {
+        l1: l1.clone(),
+        store: parts.store.clone(),
+        building: building.clone(),
+        sender,
+        keys: config.keys.clone(),
+        view: view.clone(),
+        inbox: parts.inbox,
+        engine: parts.engine,
+        on_loss: parts.on_loss,
+        poll,
+        scan_from: config.scan_from,
+        checked: false,
+    };
+    let tasks = vec![
+        runtime.spawn(crate::head::watch(l1.clone(), view.clone(), poll)),
+        runtime.spawn(deposits.run()),
+        runtime.spawn(building.clone().run(poll)),
+        runtime.spawn(submitter.run()),
+    ];
+    let (store, scan_from) = (parts.store, config.scan_from);
+    Ok(Handle(Arc::new(Shared { l1, view, store, building, scan_from, tasks: Mutex::new(tasks) })))
+}
+
+impl Handle {
+    /// The head, for the guard.
+    pub fn health(&self) -> SettlementHealth {
+        self.0.view.health()
+    }
+
+    /// For `node_status`.
+    pub fn status(&self) -> SettlementStatus {
+        self.0.view.status()
+    }
+
+    /// A usable deposit that was seen and not handed over yet.
+    pub fn pending_deposit(&self, message_nonce: u64) -> Option<PendingDeposit> {
+        match self.0.view.deposit(message_nonce) {
+            Some(DepositState::Pending(pending)) => Some(pending),
+            Some(DepositState::Refused(_)) | None => None,
+        }
+    }
+
+    /// A deposit of the bridge that was not handed over: pending, or never to be.
+    pub fn deposit(&self, message_nonce: u64) -> Option<DepositState> {
+        self.0.view.deposit(message_nonce)
+    }
+
+    /// Where a batch is; `None` while it was not submitted, or when its row cannot be read. One row of the store.
+    pub fn submission(&self, batch: BatchId) -> Option<Submission> {
+        let note = Note::of(&self.0.store.batch_header(batch).ok()??);
+        match (note.included, note.submit_tx) {
+            (Some(included), _) => Some(Submission { l1_tx_hash: included.l1_tx_hash, l1_block: Some(included.l1_block) }),
+            (None, Some(tx)) => Some(Submission { l1_tx_hash: tx, l1_block: None }),
+            (None, None) => None,
+        }
+    }
+
+    /// Ends the batch that reaches `height` there.
+    pub fn close_batch_at(&self, height: Height) {
+        self.0.building.close_at(height);
+    }
+
+    /// Whether a withdrawal's message ([`crate::withdrawal_claim`]) can be claimed now. Asks the settlement layer.
+    ///
+    /// # Errors
+    /// See [`L1Error`].
+    pub async fn claimable(&self, message_hash: Bytes32) -> Result<bool, L1Error> {
+        self.0.l1.claimable(message_hash).await
+    }
+
+    /// The escrow at the newest block of the settlement layer.
+    ///
+    /// # Errors
+    /// See [`L1Error`].
+    pub async fn escrow(&self) -> Result<EscrowFigures, L1Error> {
+        self.0.l1.escrow(self.0.scan_from).await
+    }
+
+    /// Ends the loops where they are. Everything they do may be cut off anywhere and is taken up by the next process.
+    pub fn stop(&self) {
+        let mut tasks = self.0.tasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        tasks.drain(..).for_each(|task| task.abort());
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "keel_settlement::Handle({:?})", self.status())
+    }
+}

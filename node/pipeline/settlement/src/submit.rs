@@ -1,0 +1,414 @@
+//! Batches onto the contract: attest, submit, follow, confirm. One serial loop.
+//!
+//! Each cycle begins by asking the contract where it is, and does what brings it one step further. A step that was cut
+//! off anywhere, by an error, a crash or a reorganisation, is therefore simply done again, or found to be done.
+
+use crate::backoff::Backoff;
+use crate::config::SettlementKeys;
+use crate::error::{CheckError, L1Error, Refusal};
+use crate::l1::{Cursor, Inclusion, L1, ask};
+use crate::note::{Note, NoteInclusion};
+use crate::sender::{SendError, Sender};
+use crate::start::{EngineFacts, OnLoss};
+use crate::view::{SubmitterState, View};
+use alloy::primitives::{B256, U256};
+use alloy::signers::SignerSync;
+use keel_batches::{Batch, BatchError, Batcher, DataAvailability};
+use keel_contracts::ethereum::{attestation_digest, attestation_signatures, word};
+use keel_ingress::Inbox;
+use keel_ingress::queue::Answer;
+use keel_store::{BatchHeader, BatchStatus, Store, StoreError};
+use keel_types::*;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Longest wait for the engine's word on a confirmation; then it is sent again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The batcher, shared between the loop that makes new batches and the submitter, which makes again what was lost.
+pub(crate) struct Building {
+    batcher: Mutex<Batcher>,
+    /// Set once every batch that the contract has is in the store. Before that a new batch could end elsewhere than a lost one
+    /// that was already submitted.
+    open: AtomicBool,
+}
+
+impl Building {
+    pub(crate) fn new(batcher: Batcher) -> Building {
+        Building { batcher: Mutex::new(batcher), open: AtomicBool::new(false) }
+    }
+
+    /// The batcher keeps its state consistent over a panic by reading it anew: a poisoned lock is taken over.
+    fn with<T>(&self, work: impl FnOnce(&mut Batcher) -> T) -> T {
+        work(&mut self.batcher.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    pub(crate) fn close_at(&self, height: Height) {
+        self.with(|batcher| batcher.close_at(height));
+    }
+
+    /// Makes batches of new blocks, for ever.
+    pub(crate) async fn run(self: Arc<Self>, poll: Duration) {
+        loop {
+            if self.open.load(Ordering::Acquire) {
+                let building = self.clone();
+                let step = move || while_some(|| building.with(Batcher::step));
+                match tokio::task::spawn_blocking(step).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::error!(%error, "a batch cannot be made"),
+                    Err(_) => return,
+                }
+            }
+            tokio::time::sleep(poll).await;
+        }
+    }
+}
+
+fn while_some(mut step: impl FnMut() -> Result<Option<BatchHeader>, BatchError>) -> Result<(), BatchError> {
+    while step()?.is_some() {}
+    Ok(())
+}
+
+/// Why a cycle ended early.
+#[derive(Debug, thiserror::Error)]
+enum CycleError {
+    #[error("{0}")]
+    L1(#[from] L1Error),
+    #[error("{0}")]
+    Send(#[from] SendError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Batch(#[from] BatchError),
+    #[error("{0}")]
+    Check(#[from] CheckError),
+    /// Not wrong, but nothing can be submitted now.
+    #[error("{0}")]
+    Blocked(String),
+    /// Nothing may be submitted any more.
+    #[error("{why}")]
+    Loss { reason: LossReason, why: String },
+}
+
+/// What a cycle found.
+enum Pace {
+    /// Something moved: look again at once.
+    Again,
+    /// Nothing to do until the chain or the node moves.
+    Wait(SubmitterState),
+}
+
+/// The loop.
+pub(crate) struct Submitter {
+    pub(crate) l1: L1,
+    pub(crate) store: Store,
+    pub(crate) building: Arc<Building>,
+    pub(crate) sender: Sender,
+    pub(crate) keys: SettlementKeys,
+    pub(crate) view: View,
+    pub(crate) inbox: Inbox,
+    pub(crate) engine: Arc<EngineFacts>,
+    pub(crate) on_loss: OnLoss,
+    pub(crate) poll: Duration,
+    pub(crate) scan_from: u64,
+    /// Contracts and roles were compared with genesis by this process.
+    pub(crate) checked: bool,
+}
+
+impl Submitter {
+    /// Runs for ever, or until the contract shows what is not ours.
+    pub(crate) async fn run(mut self) {
+        let mut backoff = Backoff::new(self.poll);
+        loop {
+            let pause = match self.cycle().await {
+                Ok(Pace::Again) => {
+                    backoff.reset();
+                    continue;
+                }
+                Ok(Pace::Wait(state)) => {
+                    backoff.reset();
+                    self.view.submitter(state);
+                    self.poll
+                }
+                Err(CycleError::Loss { reason, why }) => {
+                    tracing::error!(%reason, why, "nothing will be submitted any more");
+                    self.view.submitter(SubmitterState::Stopped(why.clone()));
+                    (self.on_loss)(reason, &why);
+                    return;
+                }
+                Err(error) => {
+                    let pause = backoff.next();
+                    tracing::warn!(%error, ?pause, "settlement does not advance");
+                    self.view.submitter(match &error {
+                        CycleError::Send(SendError::OutOfFunds { .. }) => SubmitterState::OutOfFunds,
+                        other => SubmitterState::Failing(other.to_string()),
+                    });
+                    pause
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn cycle(&mut self) -> Result<Pace, CycleError> {
+        if !self.checked {
+            self.check().await?;
+        }
+        let cursor = self.l1.cursor().await?;
+        let Some(settled) = self.agree(&cursor).await? else { return Ok(Pace::Wait(SubmitterState::CatchingUp)) };
+        self.building.open.store(true, Ordering::Release);
+        self.undo_after(settled)?;
+        let unconfirmed = self.follow(&cursor, settled).await?;
+        let next = BatchId(settled.map_or(0, |batch| batch.0 + 1));
+        if let Some((header, batch)) = Batch::load(&self.store, next)? {
+            self.bring(&header, &batch).await?;
+            return Ok(Pace::Again);
+        }
+        Ok(Pace::Wait(unconfirmed.map_or(SubmitterState::Idle, SubmitterState::WaitingForConfirmations)))
+    }
+
+    /// Contracts of another chain are a mismatch; an account without its role can be given it.
+    async fn check(&mut self) -> Result<(), CycleError> {
+        match self.l1.check().await {
+            Ok(()) => {}
+            Err(error @ CheckError::Differs { .. }) => {
+                return Err(CycleError::Loss { reason: LossReason::SettlementMismatch, why: error.to_string() });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.l1.check_roles(self.keys.submitter.address(), self.keys.attestor.address()).await?;
+        self.checked = true;
+        Ok(())
+    }
+
+    /// The last batch on the contract, which must be ours to the bit (inner `None`: none yet). Outer `None`: the contract is
+    /// ahead of our blocks, which are being rebuilt.
+    async fn agree(&self, cursor: &Cursor) -> Result<Option<Option<BatchId>>, CycleError> {
+        let mismatch = |why: String| CycleError::Loss { reason: LossReason::SettlementMismatch, why };
+        let Some(height) = cursor.height else {
+            if cursor.root != Felt::ZERO || cursor.hash != Felt::ZERO {
+                return Err(mismatch("the contract is before block 0 with a root that is not 0".into()));
+            }
+            self.not_before_confirmed(None)?;
+            return Ok(Some(None));
+        };
+        let Some(header) = self.store.header(height)? else { return Ok(None) };
+        if (header.block.state_root, header.hash) != (cursor.root, cursor.hash) {
+            return Err(mismatch(format!(
+                "block {height} has root {:#x} and hash {:#x} on the contract, {:#x} and {:#x} here",
+                cursor.root, cursor.hash, header.block.state_root, header.hash
+            )));
+        }
+        if self.store.batch_of_block(height)?.is_none() {
+            self.make_again(cursor).await?;
+        }
+        let batch = self.store.batch_of_block(height)?;
+        let found = batch.map_or(Ok(None), |batch| self.store.batch_header(batch))?;
+        match found.filter(|found| found.last_block == height) {
+            Some(found) => {
+                self.not_before_confirmed(Some(found.batch))?;
+                Ok(Some(Some(found.batch)))
+            }
+            None => Err(mismatch(format!("a batch ends with block {height} on the contract, and none does here"))),
+        }
+    }
+
+    /// What the engine was told is confirmed must still be on the contract.
+    fn not_before_confirmed(&self, settled: Option<BatchId>) -> Result<(), CycleError> {
+        match (self.engine.last_confirmed)() {
+            Some(confirmed) if settled.is_none_or(|settled| settled < confirmed) => Err(CycleError::Loss {
+                reason: LossReason::SettlementReorg,
+                why: format!("batch {confirmed}, confirmed, is not on the contract any more"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Batches that the contract has and the store lost: made again from the blocks, ending where the contract's events say.
+    async fn make_again(&self, cursor: &Cursor) -> Result<(), CycleError> {
+        let updates = self.l1.state_updates(self.scan_from, cursor.at).await?;
+        let made = self.store.latest_batch()?.map(|batch| batch.last_block);
+        for end in updates.into_keys().filter(|end| made.is_none_or(|made| *end > made)) {
+            tracing::warn!(%end, "a batch of the contract is not in the store: making it again");
+            self.building.with(|batcher| batcher.build_to(end))?;
+        }
+        Ok(())
+    }
+
+    /// Batches after the contract's cursor that were on it before: a reorganisation took them off.
+    fn undo_after(&self, settled: Option<BatchId>) -> Result<(), CycleError> {
+        let mut next = BatchId(settled.map_or(0, |batch| batch.0 + 1));
+        while let Some(header) = self.store.batch_header(next)? {
+            match header.status {
+                BatchStatus::Built | BatchStatus::Attested | BatchStatus::Submitted => {}
+                BatchStatus::Included => {
+                    tracing::warn!(batch = %next, "a reorganisation of the settlement layer took a batch off the contract");
+                    let note = Note { included: None, ..Note::of(&header) };
+                    self.store.set_batch_status(next, BatchStatus::Submitted, note.encode())?;
+                }
+                BatchStatus::Confirmed => {
+                    let why = format!("batch {next}, confirmed, is not on the contract any more");
+                    return Err(CycleError::Loss { reason: LossReason::SettlementReorg, why });
+                }
+            }
+            next.0 += 1;
+        }
+        Ok(())
+    }
+
+    /// Follows the batches on the contract that are not CONFIRMED; gives the first that is not deep enough.
+    async fn follow(&self, cursor: &Cursor, settled: Option<BatchId>) -> Result<Option<BatchId>, CycleError> {
+        let Some(settled) = settled else { return Ok(None) };
+        let confirmed = self.store.latest_batch_with(BatchStatus::Confirmed)?;
+        let first = BatchId(confirmed.as_ref().map_or(0, |header| header.batch.0 + 1));
+        if first > settled {
+            return Ok(None);
+        }
+        let from = confirmed.and_then(|header| Note::of(&header).included).map_or(self.scan_from, |at| at.l1_block);
+        let updates = self.l1.state_updates(from, cursor.at).await?;
+        for id in (first.0..=settled.0).map(BatchId) {
+            if !self.follow_one(id, cursor, &updates).await? {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the batch is CONFIRMED now.
+    async fn follow_one(
+        &self,
+        id: BatchId,
+        cursor: &Cursor,
+        updates: &BTreeMap<Height, Inclusion>,
+    ) -> Result<bool, CycleError> {
+        let Some(header) = self.store.batch_header(id)? else { return Ok(false) };
+        // The chain moved between the cursor and the events: the next cycle sees one of the two.
+        let Some(update) = updates.get(&header.last_block) else { return Ok(false) };
+        let included = NoteInclusion {
+            l1_tx_hash: Bytes32(update.tx.0),
+            l1_block: update.block,
+            l1_block_hash: Bytes32(update.block_hash.0),
+        };
+        let note = Note { included: Some(included), ..Note::of(&header) };
+        if header.status != BatchStatus::Included || header.note != note.encode() {
+            self.store.set_batch_status(id, BatchStatus::Included, note.encode())?;
+            tracing::info!(batch = %id, l1_block = update.block, "batch included");
+        }
+        if cursor.at.saturating_sub(update.block) < self.l1.genesis.settlement.confirm_depth {
+            return Ok(false);
+        }
+        if !self.tell_engine(&header, &included).await? {
+            return Ok(false);
+        }
+        self.store.set_batch_status(id, BatchStatus::Confirmed, note.encode())?;
+        tracing::info!(batch = %id, last_block = %header.last_block, "batch confirmed");
+        Ok(true)
+    }
+
+    /// Whether the engine knows that the batch is confirmed.
+    async fn tell_engine(&self, header: &BatchHeader, included: &NoteInclusion) -> Result<bool, CycleError> {
+        let batch = header.batch;
+        let knows = || (self.engine.last_confirmed)().is_some_and(|confirmed| confirmed >= batch);
+        if knows() {
+            return Ok(true);
+        }
+        let Some(block) = self.store.header(header.last_block)? else { return Ok(false) };
+        let command = Command::BatchConfirmed(BatchConfirmed {
+            batch,
+            last_block: header.last_block,
+            root: FeltBytes(block.block.state_root),
+            l1_block: included.l1_block,
+            l1_tx_hash: included.l1_tx_hash,
+        });
+        let (reply, answer) = oneshot::channel();
+        if let Err(error) = self.inbox.submit(command, Some(reply)) {
+            return Err(CycleError::Blocked(format!("the confirmation of batch {batch} was not queued: {error}")));
+        }
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(Ok(Answer::Done { events, .. })) => {
+                let told =
+                    events.iter().any(|event| matches!(event, Event::BatchConfirmed { batch: told } if *told == batch));
+                if told || knows() {
+                    return Ok(true);
+                }
+                Err(CycleError::Blocked(format!("the engine did not take the confirmation of batch {batch}: {events:?}")))
+            }
+            Ok(Ok(Answer::Shed(_))) | Ok(Err(_)) | Err(_) => Ok(false),
+        }
+    }
+
+    /// Attests the next batch and gets it onto the contract.
+    async fn bring(&self, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {
+        self.messages_wait(batch).await?;
+        self.attest(header, batch).await?;
+        self.submit(header, batch).await
+    }
+
+    /// The whole update fails if one message does not wait on the contract.
+    async fn messages_wait(&self, batch: &Batch) -> Result<(), CycleError> {
+        let id = batch.content.id;
+        for message in &batch.content.to_l2 {
+            let (reason, what) = match self.l1.message(message.hash()).await? {
+                (true, _) => continue,
+                (false, true) => (LossReason::SettlementCancellation, "was cancelled"),
+                (false, false) => (LossReason::SettlementReorg, "is not there any more"),
+            };
+            let why = format!("message {} was consumed in batch {id} and {what} on the settlement layer", message.nonce);
+            // Reported and not given up: a shallow reorganisation may bring it back.
+            (self.on_loss)(reason, &why);
+            return Err(CycleError::Blocked(why));
+        }
+        Ok(())
+    }
+
+    async fn attest(&self, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {
+        let (id, fact) = (header.batch, B256::from(batch.fact.0));
+        if !ask(self.l1.registry.isValid(fact)).await? {
+            self.view.submitter(SubmitterState::Attesting(id));
+            let registry = *self.l1.registry.address();
+            let digest = attestation_digest(self.l1.genesis.settlement.chain_id, registry, fact);
+            let signature =
+                self.keys.attestor.sign_hash_sync(&digest).map_err(|error| SendError::Sign(error.to_string()))?;
+            let signatures =
+                attestation_signatures(digest, &[signature]).map_err(|error| SendError::Sign(error.to_string()))?;
+            let call = self.l1.registry.attest(fact, signatures);
+            self.sender.transact(registry, call.calldata().clone(), None, &mut |_| Ok(())).await?;
+        }
+        if header.status == BatchStatus::Built {
+            self.store.set_batch_status(id, BatchStatus::Attested, header.note.clone())?;
+            tracing::info!(batch = %id, fact = %batch.fact, "batch attested");
+        }
+        Ok(())
+    }
+
+    async fn submit(&self, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {
+        let id = header.batch;
+        self.view.submitter(SubmitterState::Submitting(id));
+        let words = |felts: &[Felt]| felts.iter().copied().map(word).collect::<Vec<U256>>();
+        let DataAvailability::Calldata { words: data } = &batch.content.data;
+        let call = self.l1.core.updateStateWithData(words(&batch.output), words(data));
+        let before = Note::of(header).submit_tx.map(|tx| B256::from(tx.0));
+        let mut note = |tx: B256| {
+            let note = Note { submit_tx: Some(Bytes32(tx.0)), included: None };
+            tracing::info!(batch = %id, %tx, "submitting batch");
+            self.store.set_batch_status(id, BatchStatus::Submitted, note.encode())
+        };
+        match self.sender.transact(*self.l1.core.address(), call.calldata().clone(), before, &mut note).await {
+            Ok(receipt) => {
+                tracing::info!(batch = %id, tx = %receipt.transaction_hash, gas = receipt.gas_used, "batch on the contract");
+                Ok(())
+            }
+            // It got there by an earlier transaction, or by somebody else's hand: the next cycle sees it.
+            Err(SendError::L1(L1Error::Refused(Refusal::PrevBlockNumber))) if self.moved(header).await? => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the contract has left the state that the batch begins with.
+    async fn moved(&self, header: &BatchHeader) -> Result<bool, CycleError> {
+        Ok(self.l1.cursor().await?.height >= Some(header.last_block))
+    }
+}

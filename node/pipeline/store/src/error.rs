@@ -1,0 +1,34 @@
+use keel_commitment::trie::TrieError;
+use keel_types::Bytes32;
+use std::path::PathBuf;
+
+/// Why the store could not do something. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// For the operator: the directory is missing rights, locked by another process, or not a RocksDB.
+    #[error("open store {path:?}: {source}")]
+    Open { path: PathBuf, source: rocksdb::Error },
+    /// The disk or the database under us. Final for the process: restart, or delete the store and replay.
+    #[error("store: {0}")]
+    Database(#[from] rocksdb::Error),
+    /// A value that this program did not write. Delete the store and replay.
+    #[error("store: table {table} holds a bad value at key {key}: {why}")]
+    Corrupt { table: &'static str, key: String, why: String },
+    /// For the operator: the directory belongs to another chain.
+    #[error("store: made for genesis {found}, this chain is {expected}")]
+    OtherGenesis { expected: Bytes32, found: Bytes32 },
+    /// For the operator: written by another version of this program. Delete the store and replay.
+    #[error(
+        "store: has format {found}, this program writes {expected}; delete the directory, it is rebuilt from the journal"
+    )]
+    OtherFormat { expected: u32, found: u32 },
+    /// Rows must arrive in order and without a gap.
+    #[error("store: expected {what} {expected} next, got {found}")]
+    NotNext { what: &'static str, expected: u64, found: u64 },
+    /// The block does not continue the stored chain.
+    #[error("store: block {height} names another parent than the stored tip")]
+    OtherParent { height: u64 },
+    /// The stored tries are damaged.
+    #[error("store: {0}")]
+    Trie(#[from] TrieError),
+}

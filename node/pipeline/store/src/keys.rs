@@ -1,0 +1,132 @@
+//! Tables and their keys. All integers are big-endian, so that byte order is number order.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `meta` | name | markers: format, genesis, blocks height, history seq |
+//! | `headers` | height | [`crate::Header`] |
+//! | `block_hashes` | block hash | height |
+//! | `seals` | seq of the SealBlock | height |
+//! | `transactions` | height, index | [`crate::Transaction`] |
+//! | `transaction_hashes` | hash | height, index |
+//! | `receipts` | height, index | receipt without its events, and where they are |
+//! | `events` | height, index in the block | event and its transaction |
+//! | `diffs` | height | state diff |
+//! | `storage` | contract, slot, height | value from that block on |
+//! | `nonces`, `class_hashes` | contract, height | the same |
+//! | `classes` | class hash, height | compiled class hash |
+//! | `nodes` | kind, contract (storage tries), path | trie node, latest state only |
+//! | `storage_roots` | contract | root of its storage, latest state only |
+//! | `orders`, `order_fills`, `account_orders`, `account_fills`, `trades` | see `history` | |
+//! | `withdrawals`, `account_withdrawals`, `deposits` | see `history` | |
+//! | `batches`, `batch_headers`, `batch_ends` | batch; batch; last block | bytes; header; batch |
+
+use keel_commitment::Felt;
+use keel_types::Height;
+
+pub(crate) const META: &str = "meta";
+pub(crate) const HEADERS: &str = "headers";
+pub(crate) const BLOCK_HASHES: &str = "block_hashes";
+pub(crate) const SEALS: &str = "seals";
+pub(crate) const TRANSACTIONS: &str = "transactions";
+pub(crate) const TRANSACTION_HASHES: &str = "transaction_hashes";
+pub(crate) const RECEIPTS: &str = "receipts";
+pub(crate) const EVENTS: &str = "events";
+pub(crate) const DIFFS: &str = "diffs";
+pub(crate) const STORAGE: &str = "storage";
+pub(crate) const NONCES: &str = "nonces";
+pub(crate) const CLASS_HASHES: &str = "class_hashes";
+pub(crate) const CLASSES: &str = "classes";
+pub(crate) const NODES: &str = "nodes";
+pub(crate) const STORAGE_ROOTS: &str = "storage_roots";
+pub(crate) const ORDERS: &str = "orders";
+pub(crate) const ORDER_FILLS: &str = "order_fills";
+pub(crate) const ACCOUNT_ORDERS: &str = "account_orders";
+pub(crate) const ACCOUNT_FILLS: &str = "account_fills";
+pub(crate) const TRADES: &str = "trades";
+pub(crate) const WITHDRAWALS: &str = "withdrawals";
+pub(crate) const ACCOUNT_WITHDRAWALS: &str = "account_withdrawals";
+pub(crate) const DEPOSITS: &str = "deposits";
+pub(crate) const BATCHES: &str = "batches";
+pub(crate) const BATCH_HEADERS: &str = "batch_headers";
+pub(crate) const BATCH_ENDS: &str = "batch_ends";
+
+/// Every table.
+pub(crate) const TABLES: &[&str] = &[
+    META,
+    HEADERS,
+    BLOCK_HASHES,
+    SEALS,
+    TRANSACTIONS,
+    TRANSACTION_HASHES,
+    RECEIPTS,
+    EVENTS,
+    DIFFS,
+    STORAGE,
+    NONCES,
+    CLASS_HASHES,
+    CLASSES,
+    NODES,
+    STORAGE_ROOTS,
+    ORDERS,
+    ORDER_FILLS,
+    ACCOUNT_ORDERS,
+    ACCOUNT_FILLS,
+    TRADES,
+    WITHDRAWALS,
+    ACCOUNT_WITHDRAWALS,
+    DEPOSITS,
+    BATCHES,
+    BATCH_HEADERS,
+    BATCH_ENDS,
+];
+
+/// A key put together from parts.
+#[derive(Default)]
+pub(crate) struct Key(Vec<u8>);
+
+impl Key {
+    pub(crate) fn new() -> Key {
+        Key::default()
+    }
+    pub(crate) fn felt(mut self, felt: &Felt) -> Key {
+        self.0.extend(felt.to_bytes_be());
+        self
+    }
+    pub(crate) fn height(self, height: Height) -> Key {
+        self.u64(height.0)
+    }
+    pub(crate) fn u64(mut self, value: u64) -> Key {
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+    pub(crate) fn u32(mut self, value: u32) -> Key {
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+    pub(crate) fn u16(mut self, value: u16) -> Key {
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+    pub(crate) fn u8(mut self, value: u8) -> Key {
+        self.0.push(value);
+        self
+    }
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Key {
+        self.0.extend(bytes);
+        self
+    }
+}
+
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The first key above every key that starts with `prefix`; `None` if there is none (all `ff`).
+pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let kept = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut end = prefix[..=kept].to_vec();
+    end[kept] += 1;
+    Some(end)
+}

@@ -1,0 +1,41 @@
+//! What the node remembers besides the journal: blocks, state with its history, tries, order and trade history,
+//! batches; and snapshots of the engine in a directory beside it.
+//!
+//! Invariant: **nothing here is authoritative.** Everything is a function of the journal; a store that was deleted, or
+//! that lags behind because the machine lost power, is brought up by replaying the journal from [`Store::resume_after`].
+//! That is why no write is synced: RocksDB's log keeps all tables of one database consistent with one moment, and a
+//! moment too early costs a replay, never a record.
+//!
+//! What is deliberately absent: the order book, balances as the engine sees them (read the published view), and any
+//! decision. Blocks are built by `keel-blocks`; this crate keeps what it is given, in one write per block.
+
+mod batches;
+mod blocks;
+mod chain;
+mod codec;
+mod error;
+mod events;
+mod fingerprint;
+mod history;
+mod integrity;
+mod keys;
+pub mod snapshots;
+mod state;
+mod store;
+mod tries;
+
+#[cfg(test)]
+mod tests;
+
+pub use batches::{BatchHeader, BatchStatus};
+pub use chain::{Block, Header, Invoke, L1HandlerCall, PlacedTransaction, Receipt, Signature, Transaction};
+pub use error::StoreError;
+pub use events::{EVENTS_SCANNED_MAX, EventFilter, EventPage, EventPosition, FoundEvent};
+pub use fingerprint::TableFingerprint;
+pub use history::{
+    DepositResult, DepositRow, FillRow, HISTORY_PAGE_MAX, HistoryPage, HistoryWriter, OrderRow, TradeRow, WithdrawalRow,
+};
+pub use integrity::{RootMismatch, Roots};
+pub use state::StoredValue;
+pub use store::Store;
+pub use tries::{StoredTrie, TrieChanges, TrieId};

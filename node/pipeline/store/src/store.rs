@@ -1,0 +1,278 @@
+use crate::error::StoreError;
+use crate::keys::{META, TABLES, prefix_end};
+use borsh::BorshDeserialize;
+use keel_types::{Bytes32, Height, Seq};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, Options, ReadOptions,
+};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Version of the tables and their encodings. A store of another version is refused: delete it, it is rebuilt.
+const FORMAT: u32 = 1;
+
+/// Cache of uncompressed blocks for all tables: the upper levels of a trie of some million leaves.
+const BLOCK_CACHE_BYTES: usize = 128 << 20;
+/// One table's memtable. A sealed block is under 1 MB; this bounds what 26 tables can hold before they are flushed.
+const WRITE_BUFFER_BYTES: usize = 16 << 20;
+/// All memtables together.
+const WRITE_BUFFERS_BYTES: usize = 128 << 20;
+/// RocksDB's log may grow to this before rarely written tables are flushed to release it: bounds recovery time.
+const LOG_BYTES_MAX: u64 = 256 << 20;
+/// Open files; the default of "all" runs into the usual limit of 1,024 descriptors.
+const OPEN_FILES_MAX: i32 = 512;
+/// Bits per key of the filters: 1% false positives.
+const FILTER_BITS: f64 = 10.0;
+
+const KEY_FORMAT: &[u8] = b"format";
+const KEY_GENESIS: &[u8] = b"genesis";
+pub(crate) const KEY_BLOCKS_HEIGHT: &[u8] = b"blocks_height";
+pub(crate) const KEY_BLOCKS_SEQ: &[u8] = b"blocks_seq";
+pub(crate) const KEY_HISTORY_SEQ: &[u8] = b"history_seq";
+
+/// Key and value.
+pub(crate) type Row = (Box<[u8]>, Box<[u8]>);
+
+/// The database. Cheap to clone; clones are one database.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: DB,
+    /// Committed blocks: height + 1; 0 before genesis. Read by RPC threads without touching the database.
+    blocks: AtomicU64,
+}
+
+impl Store {
+    /// Opens the store in `path` for the chain named by `genesis` ([`keel_types::Genesis::hash`]); makes it if there is none.
+    ///
+    /// # Errors
+    /// The directory cannot be opened, belongs to another genesis, or has another format.
+    pub fn open(path: &Path, genesis: Bytes32) -> Result<Store, StoreError> {
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let tables = TABLES.iter().map(|name| ColumnFamilyDescriptor::new(*name, table_options(&cache)));
+        let db = DB::open_cf_descriptors(&database_options(), path, tables)
+            .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        let store = Store { inner: Arc::new(Inner { db, blocks: AtomicU64::new(0) }) };
+        store.check_identity(genesis)?;
+        let blocks = store.marker(KEY_BLOCKS_HEIGHT)?.map_or(0, |height: u64| height + 1);
+        store.inner.blocks.store(blocks, Ordering::Release);
+        Ok(store)
+    }
+
+    fn check_identity(&self, genesis: Bytes32) -> Result<(), StoreError> {
+        match self.marker::<u32>(KEY_FORMAT)? {
+            None => {
+                let mut batch = self.batch();
+                batch.put(META, KEY_FORMAT, borsh_vec(&FORMAT));
+                batch.put(META, KEY_GENESIS, borsh_vec(&genesis));
+                batch.write()
+            }
+            Some(found) if found != FORMAT => Err(StoreError::OtherFormat { expected: FORMAT, found }),
+            Some(_) => match self.marker::<Bytes32>(KEY_GENESIS)? {
+                Some(found) if found == genesis => Ok(()),
+                found => Err(StoreError::OtherGenesis { expected: genesis, found: found.unwrap_or_default() }),
+            },
+        }
+    }
+
+    /// Height of the last committed block; `None` before genesis. Everything up to it can be read, by any thread.
+    pub fn height(&self) -> Option<Height> {
+        self.inner.blocks.load(Ordering::Acquire).checked_sub(1).map(Height)
+    }
+
+    pub(crate) fn publish_height(&self, height: Height) {
+        self.inner.blocks.store(height.0 + 1, Ordering::Release);
+    }
+
+    /// Sequence number of the last command that is in a committed block.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn blocks_seq(&self) -> Result<Seq, StoreError> {
+        Ok(self.marker(KEY_BLOCKS_SEQ)?.unwrap_or_default())
+    }
+
+    /// Sequence number of the last command whose history rows are here.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn history_seq(&self) -> Result<Seq, StoreError> {
+        Ok(self.marker(KEY_HISTORY_SEQ)?.unwrap_or_default())
+    }
+
+    /// The journal must be replayed into this store from the command right after this one: start from a snapshot with
+    /// `seq` not above it, or from nothing. What was already here is skipped.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn resume_after(&self) -> Result<Seq, StoreError> {
+        Ok(self.blocks_seq()?.min(self.history_seq()?))
+    }
+
+    /// Writes memtables to disk. For a graceful stop; nothing depends on it.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        for name in TABLES {
+            self.inner.db.flush_cf(self.table(name))?;
+        }
+        Ok(())
+    }
+
+    fn marker<T: BorshDeserialize>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        self.get(META, key)
+    }
+
+    fn table(&self, name: &str) -> &ColumnFamily {
+        self.inner.db.cf_handle(name).expect("every table in TABLES was opened")
+    }
+
+    pub(crate) fn get_bytes(&self, table: &str, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.inner.db.get_cf(self.table(table), key)?)
+    }
+
+    pub(crate) fn get<T: BorshDeserialize>(
+        &self,
+        table: &'static str,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<T>, StoreError> {
+        let Some(bytes) = self.get_bytes(table, key.as_ref())? else { return Ok(None) };
+        decode(table, key.as_ref(), &bytes).map(Some)
+    }
+
+    /// Rows from `from` on (included), ascending, as long as keys start with `prefix`.
+    pub(crate) fn scan<'a>(
+        &'a self,
+        table: &str,
+        prefix: &[u8],
+        from: &[u8],
+    ) -> impl Iterator<Item = Result<Row, StoreError>> + use<'a> {
+        let mut options = ReadOptions::default();
+        if let Some(end) = prefix_end(prefix) {
+            options.set_iterate_upper_bound(end);
+        }
+        let mode = IteratorMode::From(from, Direction::Forward);
+        self.inner.db.iterator_cf_opt(self.table(table), options, mode).map(|row| row.map_err(StoreError::from))
+    }
+
+    /// Rows up to `to` (included), descending, as long as keys start with `prefix`.
+    pub(crate) fn scan_down<'a>(
+        &'a self,
+        table: &str,
+        prefix: &[u8],
+        to: &[u8],
+    ) -> impl Iterator<Item = Result<Row, StoreError>> + use<'a> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(prefix.to_vec());
+        let mode = IteratorMode::From(to, Direction::Reverse);
+        self.inner.db.iterator_cf_opt(self.table(table), options, mode).map(|row| row.map_err(StoreError::from))
+    }
+
+    /// The row with the greatest key not above `to`, if it starts with `prefix`.
+    pub(crate) fn last_at(&self, table: &str, prefix: &[u8], to: &[u8]) -> Result<Option<Row>, StoreError> {
+        self.scan_down(table, prefix, to).next().transpose()
+    }
+
+    pub(crate) fn batch(&self) -> Batch<'_> {
+        Batch { store: self, rows: rocksdb::WriteBatch::default() }
+    }
+}
+
+/// Rows that are written together or not at all.
+pub(crate) struct Batch<'a> {
+    store: &'a Store,
+    rows: rocksdb::WriteBatch,
+}
+
+impl Batch<'_> {
+    pub(crate) fn put(&mut self, table: &str, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.rows.put_cf(self.store.table(table), key, value);
+    }
+    pub(crate) fn delete(&mut self, table: &str, key: impl AsRef<[u8]>) {
+        self.rows.delete_cf(self.store.table(table), key);
+    }
+    /// One write, in RocksDB's log, not synced (see the crate's invariant).
+    pub(crate) fn write(self) -> Result<(), StoreError> {
+        Ok(self.store.inner.db.write(self.rows)?)
+    }
+}
+
+pub(crate) fn borsh_vec(value: &impl borsh::BorshSerialize) -> Vec<u8> {
+    borsh::to_vec(value).expect("writing to a Vec cannot fail")
+}
+
+pub(crate) fn decode<T: BorshDeserialize>(table: &'static str, key: &[u8], bytes: &[u8]) -> Result<T, StoreError> {
+    borsh::from_slice(bytes).map_err(|error| corrupt(table, key, &error.to_string()))
+}
+
+pub(crate) fn corrupt(table: &'static str, key: &[u8], why: &str) -> StoreError {
+    let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    StoreError::Corrupt { table, key, why: why.to_owned() }
+}
+
+fn database_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
+    options.set_max_total_wal_size(LOG_BYTES_MAX);
+    options.set_keep_log_file_num(4);
+    // After a power loss keep the longest prefix of the log that is whole: any prefix is a moment of the store.
+    options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
+    options
+}
+
+fn table_options(cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_bloom_filter(FILTER_BITS, false);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Key;
+
+    const GENESIS: Bytes32 = Bytes32([7; 32]);
+
+    #[test]
+    fn a_store_of_another_chain_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Store::open(dir.path(), GENESIS).unwrap());
+        assert!(Store::open(dir.path(), GENESIS).is_ok());
+        let other = Store::open(dir.path(), Bytes32([8; 32])).map(drop);
+        assert!(matches!(other, Err(StoreError::OtherGenesis { .. })), "{other:?}");
+    }
+
+    #[test]
+    fn scans_stay_inside_their_prefix() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), GENESIS).unwrap();
+        let mut batch = store.batch();
+        let keys = [&[1, 0xff, 1][..], &[1, 0xff, 2], &[1, 0xff, 0xff, 9], &[2, 0, 0], &[0xff, 0xff]];
+        keys.iter().for_each(|key| batch.put(META, key, [1]));
+        batch.write().unwrap();
+        let up = |prefix: &[u8], from: &[u8]| {
+            store.scan(META, prefix, from).map(|row| row.unwrap().0.to_vec()).collect::<Vec<_>>()
+        };
+        let down = |prefix: &[u8], to: &[u8]| {
+            store.scan_down(META, prefix, to).map(|row| row.unwrap().0.to_vec()).collect::<Vec<_>>()
+        };
+        assert_eq!(up(&[1, 0xff], &[1, 0xff, 2]), [keys[1], keys[2]]);
+        assert_eq!(up(&[0xff, 0xff], &[0xff, 0xff]), [keys[4]]);
+        assert_eq!(down(&[1, 0xff], &[1, 0xff, 2]), [keys[1], keys[0]]);
+        assert!(down(&[2], &[1, 0xff, 0xff]).is_empty());
+        assert_eq!(Key::new().u16(1).u8(2).as_ref(), [0, 1, 2]);
+    }
+}

@@ -1,0 +1,60 @@
+# Sourced by the scripts beside it, from the top of the repository: installs what is missing, and nothing that is there.
+
+# The newest nextest and cargo-deny known to build with the toolchain of Cargo.toml's rust-version.
+NEXTEST_VERSION=0.9.143
+CARGO_DENY_VERSION=0.20.2
+
+say() { printf '\n== %s\n' "$*"; }
+die() { printf 'failed: %s\n' "$*" >&2; exit 1; }
+
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+# Installed cargo tools live here, also in a shell that did not read its profile.
+export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+
+has_libclang() {
+  [ -n "${LIBCLANG_PATH:-}" ] || ldconfig -p 2>/dev/null | grep -q 'libclang' \
+    || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+}
+
+# RocksDB is C++ and its bindings are made with libclang; the rest is Rust and npm.
+install_system_packages() {
+  local missing=()
+  command -v c++ >/dev/null || missing+=(g++)
+  command -v clang >/dev/null || missing+=(clang)
+  has_libclang || missing+=(libclang-dev)
+  [ ${#missing[@]} -eq 0 ] && return
+  say "installing ${missing[*]}"
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || die "install ${missing[*]}: not root, and there is no sudo"
+    as_root=(sudo)
+  fi
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
+}
+
+require_toolchains() {
+  command -v cargo >/dev/null || die "Rust is missing: https://rustup.rs"
+  command -v npm >/dev/null || die "Node.js 20 or newer is missing"
+  local node_major
+  node_major=$(node --version | sed 's/^v\([0-9]*\).*/\1/')
+  [ "$node_major" -ge 20 ] || die "Node.js 20 or newer is needed, this is $(node --version)"
+}
+
+# npm ci in each folder given, unless it already has exactly what its lock file says.
+install_node_packages() {
+  local folder
+  for folder in "$@"; do
+    [ "$folder/node_modules/.keel-lock" -nt "$folder/package-lock.json" ] && continue
+    say "npm packages of $folder"
+    (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error </dev/null)
+    touch "$folder/node_modules/.keel-lock"
+  done
+}
+
+install_nextest() {
+  cargo nextest --version >/dev/null 2>&1 && return
+  say "installing cargo-nextest $NEXTEST_VERSION"
+  # An unoptimised build of it takes a fraction of the time and runs tests as fast.
+  CARGO_TARGET_DIR="$CARGO_TARGET_DIR/tools" cargo install cargo-nextest --version "$NEXTEST_VERSION" --locked --debug </dev/null
+}

@@ -1,0 +1,175 @@
+// A whole exchange in one directory: settlement layer with our contracts, node, price publisher.
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { L1 } from "./l1.mjs";
+import { Child, freePorts, keelBinary, repository, runKeel, startAnvil } from "./processes.mjs";
+import { Rpc, until } from "./rpc.mjs";
+import { toQuantums } from "./units.mjs";
+import { Wallet } from "./wallet.mjs";
+
+export const genesisFile = join(repository, "genesis/dev.json");
+const keysFile = join(repository, "genesis/dev-keys.json");
+const OPEN_TIMEOUT_MS = 60_000;
+const CREDIT_TIMEOUT_MS = 30_000;
+/** Prices younger than this have come from the publishers, not from genesis. */
+const PRICE_FRESH_MS = 2_000;
+
+/** Blocks, batches and phases in seconds; budgets wide enough for many traders behind one address. */
+const nodeConfig = (values) => `data_dir = ${JSON.stringify(values.dataDir)}
+genesis = ${JSON.stringify(genesisFile)}
+keys = ${JSON.stringify(keysFile)}
+
+[rpc]
+listen = "127.0.0.1:${values.port}"
+admin_listen = "127.0.0.1:${values.adminPort}"
+
+[sequencer]
+block_interval_ms = ${values.blockIntervalMs}
+
+[settlement]
+endpoint = ${JSON.stringify(values.l1Url)}
+poll_ms = 250
+batch_blocks_max = ${values.batchBlocks}
+batch_age_ms = ${values.batchAgeMs}
+
+[guard]
+profile = "short"
+
+[ingress]
+budget_factor = ${values.budgetFactor}
+`;
+
+/** A node must be configured by its file alone, not by what the shell or a test run happens to have set. */
+const withoutKeelVariables = () =>
+  Object.fromEntries(Object.keys(process.env).filter((name) => name.startsWith("KEEL_")).map((name) => [name, undefined]));
+
+export class Stack {
+  /** A running exchange in a temporary directory, which `stop` removes. */
+  static async temporary(config) {
+    const stack = new Stack();
+    try {
+      await stack.start(config);
+      return stack;
+    } catch (error) {
+      await stack.stop();
+      throw error;
+    }
+  }
+
+  /** In `directory`, or in a temporary one. Starts nothing yet. */
+  constructor(directory) {
+    this.temporary = directory === undefined;
+    this.directory = directory ?? mkdtempSync(join(tmpdir(), "keel-"));
+    this.genesis = JSON.parse(readFileSync(genesisFile, "utf8"));
+  }
+
+  /** `ports` fixes {l1, rpc, admin}; others are free ones. When it throws, `stop` ends what had started. */
+  async start({ ports = {}, blockIntervalMs = 500, batchBlocks = 6, batchAgeMs = 2_000, budgetFactor = 1_000 } = {}) {
+    mkdirSync(this.directory, { recursive: true });
+    const [rpcPort, adminPort] = await freePorts(2);
+    this.anvil = await startAnvil({ directory: this.directory, port: ports.l1 ?? 0 });
+    this.l1Url = this.anvil.url;
+    const port = ports.rpc ?? rpcPort;
+    this.url = `http://127.0.0.1:${port}/rpc`;
+    this.adminPort = ports.admin ?? adminPort;
+    this.rpc = new Rpc(this.url);
+    this.config = join(this.directory, "keel.toml");
+    writeFileSync(this.config, nodeConfig({
+      dataDir: join(this.directory, "node"), port, adminPort: this.adminPort, l1Url: this.l1Url, blockIntervalMs, batchBlocks,
+      batchAgeMs, budgetFactor,
+    }));
+    await runKeel(["--config", this.config, "dev", "deploy"], { log: join(this.directory, "deploy.log"), env: withoutKeelVariables() });
+    await this.startNode();
+    this.publisher = this.#keel("publisher", ["publish", "--rpc", this.url]);
+  }
+
+  #keel(name, args) {
+    return new Child(name, keelBinary(), ["--config", this.config, ...args], {
+      log: join(this.directory, `${name}.log`), env: withoutKeelVariables(),
+    });
+  }
+
+  /** Starts the node and waits until it answers. */
+  async startNode() {
+    this.node = this.#keel("node", ["run"]);
+    await until("the node to answer", () => {
+      this.node.assertRunning();
+      return this.status();
+    }, { timeoutMs: OPEN_TIMEOUT_MS });
+  }
+
+  status() {
+    return this.rpc.call("node_status");
+  }
+
+  /** Waits for a phase; the node must stay up meanwhile. */
+  phase(name, timeoutMs = OPEN_TIMEOUT_MS) {
+    return until(`phase ${name}`, async () => {
+      for (const child of [this.node, this.publisher, this.anvil]) child?.assertRunning();
+      const status = await this.status();
+      return status.phase === name && status;
+    }, { timeoutMs });
+  }
+
+  /** Waits for OPEN and a price of the publishers in every market. */
+  async open() {
+    await this.phase("OPEN");
+    await until("a fresh price in every market", async () =>
+      (await this.markets()).every(({ priceTs }) => Date.now() - Number(priceTs) < PRICE_FRESH_MS));
+  }
+
+  markets() {
+    return this.rpc.call("market_list");
+  }
+
+  async market(name) {
+    return (await this.markets()).find(({ market }) => market === name);
+  }
+
+  /** Somebody new on the settlement layer, with ether. */
+  async person() {
+    const person = new L1(this.l1Url, this.genesis);
+    await person.fund();
+    return person;
+  }
+
+  /** A registered trader with money: `funds` is {symbol: decimal text}. */
+  async trader(funds = {}) {
+    const wallet = new Wallet(this.rpc, this.genesis);
+    wallet.l1 = await this.person();
+    await wallet.register();
+    const nonces = [];
+    for (const [symbol, amount] of Object.entries(funds)) {
+      const units = toQuantums(amount) / this.quantumsPerUnit(symbol);
+      await wallet.l1.mint(symbol, units);
+      nonces.push((await wallet.l1.deposit(symbol, units, wallet.address)).nonce);
+    }
+    for (const nonce of nonces) await this.credited(nonce);
+    return wallet;
+  }
+
+  credited(nonce) {
+    return until(`deposit ${nonce} to be credited`, async () => {
+      const deposit = await this.rpc.call("bridge_getDeposit", { messageNonce: String(nonce) });
+      return deposit.status === "CREDITED" && deposit;
+    }, { timeoutMs: CREDIT_TIMEOUT_MS });
+  }
+
+  asset(symbol) {
+    return this.genesis.assets.find((asset) => asset.symbol === symbol);
+  }
+
+  /** Quantums in one unit of the token on the settlement layer: 100 for a token with 6 decimals. */
+  quantumsPerUnit(symbol) {
+    return 10n ** BigInt(8 - this.asset(symbol).l1_decimals);
+  }
+
+  async stop() {
+    for (const child of [this.publisher, this.node, this.anvil]) {
+      child?.signal("SIGCONT");
+      await child?.stop();
+    }
+    if (this.temporary && !process.env.KEEL_KEEP) rmSync(this.directory, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,10 @@
+// Runs a command beside a whole exchange started for it; the argument RPC_URL becomes the node's address.
+import { spawnSync } from "node:child_process";
+import { Stack } from "./lib/stack.mjs";
+
+const stack = await Stack.temporary();
+await stack.open();
+const [command, ...args] = process.argv.slice(2).map((argument) => (argument === "RPC_URL" ? stack.url : argument));
+const { status } = spawnSync(command, args, { stdio: "inherit" });
+await stack.stop();
+process.exit(status ?? 1);

@@ -1,0 +1,180 @@
+use crate::process::{Child, free_port, keel_binary, root, run_keel};
+use crate::trader::{Ack, call};
+use crate::wait_for;
+use keel_types::Genesis;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Longest a test waits for a process to be ready.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A development chain: an L1 with the contracts, publishers, and at most one node.
+pub struct World {
+    pub genesis: Genesis,
+    pub dir: TempDir,
+    pub l1: Child,
+    l1_port: u16,
+    publisher: Option<Child>,
+}
+
+/// What a test may change about a node.
+#[derive(Clone, Default)]
+pub struct NodeOptions {
+    /// Folder name inside the world's folder; the same name is the same data.
+    pub name: String,
+    /// `--set` pairs.
+    pub sets: Vec<String>,
+}
+
+/// A running node.
+pub struct Node {
+    pub process: Child,
+    pub port: u16,
+    pub admin_port: u16,
+    pub data: PathBuf,
+    pub log: PathBuf,
+}
+
+impl World {
+    /// Starts anvil and deploys the contracts of `genesis/dev.json`.
+    pub fn start() -> World {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let text = std::fs::read_to_string(root().join("genesis/dev.json")).expect("genesis/dev.json");
+        let genesis = keel_contracts::genesis::load(&text).expect("genesis/dev.json is good");
+        let l1_port = free_port();
+        let l1 = start_l1(l1_port, dir.path());
+        let endpoint = format!("http://127.0.0.1:{l1_port}");
+        wait_for("anvil", START_TIMEOUT, || {
+            matches!(l1_call(l1_port, "eth_blockNumber", json!([])), Ack::Done(_)).then_some(())
+        });
+        run_keel(&["--set", &format!("settlement.endpoint={endpoint}"), "dev", "deploy"]);
+        World { genesis, dir, l1, l1_port, publisher: None }
+    }
+
+    /// The L1's address.
+    pub fn l1_endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.l1_port)
+    }
+
+    /// Starts a node on its folder in this world.
+    pub fn node(&self, options: &NodeOptions) -> Node {
+        let data = self.dir.path().join(&options.name);
+        let log = self.dir.path().join(format!("{}.log", options.name));
+        let (port, admin_port) = (free_port(), free_port());
+        let sets = [
+            format!("data_dir={}", data.display()),
+            format!("rpc.listen=127.0.0.1:{port}"),
+            format!("rpc.admin_listen=127.0.0.1:{admin_port}"),
+            format!("settlement.endpoint={}", self.l1_endpoint()),
+            "guard.profile=short".into(),
+            "sequencer.block_interval_ms=500".into(),
+            "sequencer.snapshot_interval_ms=2000".into(),
+            "settlement.batch_age_ms=2000".into(),
+            "settlement.poll_ms=200".into(),
+        ];
+        let mut command = Command::new(keel_binary());
+        command.arg("run").current_dir(root());
+        for set in sets.iter().chain(&options.sets) {
+            command.args(["--set", set]);
+        }
+        let mut node = Node { process: Child::spawn(&mut command, &log), port, admin_port, data, log };
+        wait_for("the node's RPC", START_TIMEOUT, || {
+            if let Some(status) = node.process.ended() {
+                panic!("the node ended with {status}: {}", node.log_tail());
+            }
+            matches!(node.call("node_status", json!({})), Ack::Done(_)).then_some(())
+        });
+        node
+    }
+
+    /// Starts publishers against a node; any earlier ones are stopped.
+    pub fn publish_to(&mut self, node: &Node) {
+        self.publisher = None;
+        let mut command = Command::new(keel_binary());
+        command.args(["publish", "--rpc", &node.url(), "--interval-ms", "200"]).current_dir(root());
+        self.publisher = Some(Child::spawn(&mut command, &self.dir.path().join("publisher.log")));
+    }
+
+    /// Ends the publishers: prices go stale.
+    pub fn stop_publishing(&mut self) {
+        self.publisher = None;
+    }
+
+    /// Mints and deposits on L1. `amount` in decimal units.
+    pub fn deposit(&self, account: &str, asset: &str, amount: &str) {
+        let endpoint = format!("settlement.endpoint={}", self.l1_endpoint());
+        run_keel(&["--set", &endpoint, "dev", "fund", "--account", account, "--asset", asset, "--amount", amount]);
+    }
+}
+
+impl Node {
+    /// Public RPC address.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/rpc", self.port)
+    }
+    /// One call to the public RPC.
+    pub fn call(&self, method: &str, params: Value) -> Ack {
+        call(self.port, "/rpc", None, method, &params)
+    }
+    /// `node_status`.
+    pub fn status(&self) -> Value {
+        self.call("node_status", json!({})).done()
+    }
+    /// Waits until the phase is the one named.
+    pub fn wait_for_phase(&self, phase: &str, timeout: Duration) {
+        wait_for(&format!("phase {phase}: {}", self.log.display()), timeout, || {
+            matches!(self.call("node_status", json!({})), Ack::Done(s) if s["phase"] == phase).then_some(())
+        });
+    }
+    /// The last lines of the log, for messages.
+    pub fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+fn start_l1(port: u16, dir: &Path) -> Child {
+    let mut command = Command::new(anvil_binary());
+    command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--block-time", "1", "--silent"]);
+    Child::spawn(&mut command, &dir.join("anvil.log"))
+}
+
+fn anvil_binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("KEEL_ANVIL") {
+        return path.into();
+    }
+    let folders = ["tests/clients", "contracts-abi"].map(|f| root().join(f).join("node_modules/@foundry-rs"));
+    let candidates =
+        folders.iter().flat_map(|f| ["anvil-linux-amd64", "anvil-linux-arm64"].map(|p| f.join(p).join("bin/anvil")));
+    candidates.into_iter().find(|path| path.is_file()).expect("anvil: run npm ci in tests/clients, or set KEEL_ANVIL")
+}
+
+fn l1_call(port: u16, method: &str, params: Value) -> Ack {
+    call(port, "/", None, method, &params)
+}
+
+impl World {
+    /// Registers traders and gives each money of every asset, waiting until it is credited.
+    pub fn fund(&self, node: &Node, traders: &[crate::Trader], amounts: &[(&str, &str)]) {
+        for trader in traders {
+            node.call("trade_register", trader.registration(1)).done();
+            for (asset, amount) in amounts {
+                self.deposit(&trader.account.to_string(), asset, amount);
+            }
+        }
+        for trader in traders {
+            wait_for("deposits to be credited", START_TIMEOUT, || {
+                let Ack::Done(account) = node.call("trade_account", json!({ "account": trader.account.to_string() })) else {
+                    return None;
+                };
+                let balances = account["balances"].as_array()?.clone();
+                let credited = |asset: &str| balances.iter().any(|b| b["asset"] == asset && b["total"] != "0");
+                amounts.iter().all(|(asset, _)| credited(asset)).then_some(())
+            });
+        }
+    }
+}
