@@ -187,7 +187,7 @@ pub fn load(file: Option<&Path>, sets: &[String]) -> anyhow::Result<Config> {
         anyhow::ensure!(path.is_file(), "read configuration: {} is not a file", path.display());
         figment = figment.merge(Toml::file_exact(path));
     }
-    figment = figment.merge(Env::prefixed("KEEL_").split("__").filter(|key| !NOT_CONFIGURATION.contains(&key.as_str())));
+    figment = figment.merge(Env::prefixed("KEEL_").split("__").filter(|key| is_configuration(key.as_str())));
     for set in sets {
         let (key, value) =
             set.split_once('=').ok_or_else(|| anyhow::anyhow!("--set {set}: expected FIELD=VALUE, as in rpc.listen=…"))?;
@@ -198,8 +198,13 @@ pub fn load(file: Option<&Path>, sets: &[String]) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Environment variables of Keel's scripts and tests that are no configuration.
-const NOT_CONFIGURATION: &[&str] = &["fixtures", "cache", "proptest_commands", "bin", "test_long"];
+/// `KEEL_*` variables of the scripts and tests, which are no configuration. Any other unknown name is refused as a typing error.
+const NOT_CONFIGURATION: &[&str] =
+    &["anvil", "bin", "cache", "crash_no_sync", "crash_rounds", "fixtures", "keep", "proptest_commands", "timeout_ms"];
+
+fn is_configuration(name: &str) -> bool {
+    !NOT_CONFIGURATION.contains(&name.to_ascii_lowercase().as_str())
+}
 
 /// `a.b=1` as TOML; a value that is no TOML literal is text.
 fn toml_line(key: &str, value: &str) -> String {

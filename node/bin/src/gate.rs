@@ -205,7 +205,7 @@ fn replayed_digest(parts: &GateParts, until: Seq) -> Result<(Seq, Bytes32)> {
         Some(snapshot) => {
             let header = snapshot.header;
             let tail = Tail { last_seq: header.seq, ts: header.ts, hash: header.record_hash };
-            (header.seq, Start::Snapshot { tail, engine: snapshot.bytes })
+            (header.seq, Start::Snapshot { tail, digest: header.engine_digest, engine: snapshot.bytes })
         }
     };
     let recovered = recover(&parts.genesis, start, &parts.journal, Some(until), &mut |_| true).context("replay")?;

@@ -40,13 +40,16 @@ pub fn run(config: Config) -> Result<()> {
     let data = DataDir::lock(&config.data_dir)?;
     let runtime = crate::runtime()?;
     let node = Running::start(&config, genesis, &keys, &data, &runtime)?;
-    let ended = runtime.block_on(node.until_stop())?;
+    let ended = runtime.block_on(node.until_stop(&data))?;
     node.stop(ended, &data, &runtime)
 }
 
 /// Why a running node stops.
 enum Ended {
-    Signal,
+    Signal {
+        /// A command broke the engine before.
+        broken: bool,
+    },
     /// The sequencer's loop is over, which without a signal is a failure.
     Sequencer,
     /// Blocks or history cannot be written.
@@ -98,9 +101,9 @@ impl Running {
         drop(history);
 
         let control = Control::new(clock.clone(), blocks.committed());
-        if let Some(why) = restart {
-            tracing::warn!(why, "starting in safe mode");
-            control.halt.report(LossReasons::of(LossReason::Restart), clock.now());
+        if let Some((reason, why)) = restart {
+            tracing::warn!(%reason, why, "starting in safe mode");
+            control.halt.report(LossReasons::of(reason), clock.now());
         }
         let (inbox, receiver) = Inbox::new(InboxCapacity::default());
         let outputs = outputs(release, &blocks, snapshots.clone(), genesis.hash())?;
@@ -153,7 +156,7 @@ impl Running {
     }
 
     /// Waits for a signal, or for something that must not go on.
-    async fn until_stop(&self) -> Result<Ended> {
+    async fn until_stop(&self, data: &DataDir) -> Result<Ended> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
@@ -161,12 +164,15 @@ impl Running {
         let mut broken = false;
         loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(Ended::Signal),
-                _ = interrupt.recv() => return Ok(Ended::Signal),
+                _ = terminate.recv() => return Ok(Ended::Signal { broken }),
+                _ = interrupt.recv() => return Ok(Ended::Signal { broken }),
                 _ = look.tick() => {}
             }
             if let Ok(error) = self.blocks.errors().try_recv() {
                 return Ok(Ended::Worker(anyhow!(error).context("build blocks")));
+            }
+            if self.monitor.is_finished() {
+                return Ok(Ended::Worker(anyhow!("the guard ended; nothing may trade unwatched")));
             }
             if self.history.is_finished() || self.releaser.is_finished() {
                 return Ok(Ended::Worker(anyhow!("the history or the published view cannot be written")));
@@ -176,6 +182,7 @@ impl Running {
                     // Reads go on, labelled with the last durable state; execution does not. [spec safe-mode, A command that breaks the engine]
                     Err(Stop::EngineBroken { seq, command, why }) => {
                         tracing::error!(%seq, command, why, "a command broke the engine: INVARIANT_BROKEN; execution has stopped");
+                        data.note_engine_broken(seq)?;
                         broken = true;
                     }
                     Err(error) => {
@@ -201,13 +208,14 @@ impl Running {
 
     /// Drains, seals, takes a snapshot, finishes the block, and notes that the stop was clean.
     fn stop(self, ended: Ended, data: &DataDir, runtime: &tokio::runtime::Runtime) -> Result<()> {
-        if let Ended::Worker(error) = ended {
-            return Err(error);
+        match ended {
+            Ended::Worker(error) => return Err(error),
+            Ended::Sequencer => anyhow::bail!("the sequencer stopped without being asked"),
+            Ended::Signal { broken: true } => {
+                anyhow::bail!("stopped after a command broke the engine; the next start needs operators")
+            }
+            Ended::Signal { broken: false } => tracing::info!("stopping"),
         }
-        if matches!(ended, Ended::Sequencer) {
-            anyhow::bail!("the sequencer stopped without being asked");
-        }
-        tracing::info!("stopping");
         self.ingress.close();
         self.monitor.stop();
         self.control.stop.store(true, std::sync::atomic::Ordering::Release);
@@ -215,9 +223,9 @@ impl Running {
         runtime.block_on(self.servers.stop());
         self.settlement.stop();
         result?;
-        let at = self.published.at();
-        let Running { blocks, history, releaser, .. } = self;
+        let Running { blocks, history, releaser, published, .. } = self;
         releaser.join().map_err(|_| anyhow!("the releaser panicked"))?;
+        let at = published.at();
         history.join().map_err(|_| anyhow!("the history writer panicked"))??;
         blocks.wait_for(at.height, STOP_TIMEOUT);
         blocks.stop()?;
@@ -276,7 +284,7 @@ fn recover_node(
         Some(snapshot) => {
             let header = snapshot.header;
             let tail = Tail { last_seq: header.seq, ts: header.ts, hash: header.record_hash };
-            Start::Snapshot { tail, engine: snapshot.bytes }
+            Start::Snapshot { tail, digest: header.engine_digest, engine: snapshot.bytes }
         }
     };
     let from = if let Start::Snapshot { tail, .. } = &start { tail.last_seq } else { Seq(0) };

@@ -23,7 +23,8 @@ function stop(code) {
   stopping ??= (async () => {
     console.log("\nstopping");
     await Promise.all(traders.map((trader) => trader.stop()));
-    await stack?.stop();
+    // Ctrl-C reaches every process of the terminal: that some have ended already is no news.
+    await stack?.stop().catch(() => {});
     process.exit(code);
   })();
   return stopping;

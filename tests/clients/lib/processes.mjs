@@ -82,11 +82,15 @@ export class Child {
     return readFileSync(this.log, "utf8");
   }
 
+  /** How it ended, and what it said last. */
+  ending() {
+    const tail = this.output().split("\n").slice(-25).join("\n");
+    return `${this.name} ended (${this.how.error?.message ?? this.how.signal ?? this.how.code}):\n${tail}`;
+  }
+
   /** Throws with the end of the log when the process is gone. */
   assertRunning() {
-    if (this.running) return;
-    const tail = this.output().split("\n").slice(-25).join("\n");
-    throw new Error(`${this.name} ended (${JSON.stringify(this.how)}):\n${tail}`);
+    if (!this.running) throw new Error(this.ending());
   }
 }
 

@@ -165,11 +165,17 @@ export class Stack {
     return 10n ** BigInt(8 - this.asset(symbol).l1_decimals);
   }
 
+  /** Ends everything. Throws with the end of its log when a part had ended by itself before, or the node did not end well. */
   async stop() {
-    for (const child of [this.publisher, this.node, this.anvil]) {
-      child?.signal("SIGCONT");
-      await child?.stop();
+    const children = [this.publisher, this.node, this.anvil].filter(Boolean);
+    const crashed = children.filter((child) => !child.running);
+    for (const child of children) {
+      child.signal("SIGCONT");
+      await child.stop();
     }
+    if (this.node && this.node.how.code !== 0) crashed.push(this.node);
+    const ends = [...new Set(crashed)].map((child) => child.ending());
     if (this.temporary && !process.env.KEEL_KEEP) rmSync(this.directory, { recursive: true, force: true });
+    if (ends.length > 0) throw new Error(ends.join("\n"));
   }
 }

@@ -29,11 +29,9 @@ export class Wallet {
     this.signer = new Account({ provider: new RpcProvider({ nodeUrl: rpc.url }), address: this.address, signer: privateKey });
   }
 
-  /** A message of this account with a nonce never used before, valid for a minute. */
+  /** A message of this account with a nonce never used before, valid for a minute unless `fields` say otherwise. */
   message(fields) {
-    return {
-      account: this.address, ...fields, nonce: String(++this.#nonce), validUntil: String(Date.now() + VALID_MS),
-    };
+    return { account: this.address, nonce: String(++this.#nonce), validUntil: String(Date.now() + VALID_MS), ...fields };
   }
 
   /** [r, s] over the typed data, by starknet.js. */

@@ -1,6 +1,6 @@
 use anyhow::{Context, Result, bail};
 use keel_journal::Tail;
-use keel_types::{Seq, Ts};
+use keel_types::{LossReason, Seq, Ts};
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -46,19 +46,38 @@ impl DataDir {
 
     /// Why the journal must go on with `EnterSafeMode`: no clean stop, too long a downtime, or a chain that never ran. Consumes the
     /// note of a clean stop, so that a crash from here on is seen as one.
-    pub fn needs_safe_mode(&self, tail: Option<Tail>, now: Ts, downtime_ms_max: u64) -> Result<Option<&'static str>> {
+    pub fn needs_safe_mode(
+        &self,
+        tail: Option<Tail>,
+        now: Ts,
+        downtime_ms_max: u64,
+    ) -> Result<Option<(LossReason, &'static str)>> {
         let note = self.path.join("clean");
         let noted = std::fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok()).map(Seq);
         if noted.is_some() {
             std::fs::remove_file(&note).context("remove the note of the last clean stop")?;
             self.sync()?;
         }
+        if self.path.join("engine-broken").exists() {
+            return Ok(Some((LossReason::InvariantBroken, "a command broke the engine before the last stop")));
+        }
+        let restart = |why| Some((LossReason::Restart, why));
         Ok(match tail {
-            None => Some("a new chain"),
-            Some(tail) if noted != Some(tail.last_seq) => Some("the last stop was not clean"),
-            Some(tail) if now.ms().saturating_sub(tail.ts.ms()) > downtime_ms_max => Some("the node was down for too long"),
+            None => restart("a new chain"),
+            Some(tail) if noted != Some(tail.last_seq) => restart("the last stop was not clean"),
+            Some(tail) if now.ms().saturating_sub(tail.ts.ms()) > downtime_ms_max => {
+                restart("the node was down for too long")
+            }
             Some(_) => None,
         })
+    }
+
+    /// Notes that a command broke the engine. The note stays until an operator removes the file: every start until then begins with
+    /// `EnterSafeMode{INVARIANT_BROKEN}`.
+    pub fn note_engine_broken(&self, seq: Seq) -> Result<()> {
+        let mut file = File::create(self.path.join("engine-broken")).context("note the broken engine")?;
+        writeln!(file, "{seq}").and_then(|()| file.sync_all()).context("note the broken engine")?;
+        self.sync()
     }
 
     /// Notes that everything up to `seq` was finished.

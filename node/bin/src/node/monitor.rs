@@ -27,6 +27,11 @@ pub struct Monitor {
 }
 
 impl Monitor {
+    /// Whether nobody watches any more.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Stops sampling. A gate under way is left behind.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
@@ -41,8 +46,8 @@ struct World {
     settlement: keel_settlement::Handle,
     started: Ts,
     gate: Arc<Mutex<(Gate, Instant)>>,
-    /// The incident and phase in which the gate was last idle: a gate passed once does not open a later reopening.
-    gate_for: (IncidentId, Phase),
+    /// The phase for which the gate was last reset, by incident and beginning: a verdict given for one does not open another.
+    gate_for: Arc<Mutex<(IncidentId, Ts)>>,
     incidents: PathBuf,
 }
 
@@ -66,7 +71,7 @@ pub fn start(
         inbox,
         settlement,
         gate: Arc::new(Mutex::new((Gate::Idle, Instant::now()))),
-        gate_for: (IncidentId(0), Phase::Halted),
+        gate_for: Arc::new(Mutex::new((IncidentId(0), Ts(0)))),
         incidents,
     };
     let thread = std::thread::Builder::new().name("guard".into()).spawn(move || {
@@ -104,16 +109,17 @@ impl World {
             phase_since: phase.since,
             resumed,
             open_orders,
-            gate: self.gate(phase.incident, phase.phase),
+            gate: self.gate(phase.incident, phase.since),
         }
     }
 
-    /// The gate counts only for the READ_ONLY in which it was run.
-    fn gate(&mut self, incident: IncidentId, phase: Phase) -> Gate {
+    /// The gate counts only for the phase in which it was run.
+    fn gate(&mut self, incident: IncidentId, since: Ts) -> Gate {
         let mut gate = self.gate.lock().unwrap_or_else(|e| e.into_inner());
-        if self.gate_for != (incident, phase) && gate.0 != Gate::Running {
+        let mut gate_for = self.gate_for.lock().unwrap_or_else(|e| e.into_inner());
+        if *gate_for != (incident, since) {
             *gate = (Gate::Idle, Instant::now());
-            self.gate_for = (incident, phase);
+            *gate_for = (incident, since);
         }
         match &gate.0 {
             // Not yet: asked again after a pause.
@@ -141,8 +147,14 @@ impl World {
 
     fn run_gate(&self, incident: IncidentId) {
         let (parts, slot, folder) = (self.parts.clone(), self.gate.clone(), self.incidents.clone());
-        let set = |slot: &Mutex<(Gate, Instant)>, gate| {
-            *slot.lock().unwrap_or_else(|e| e.into_inner()) = (gate, Instant::now());
+        let gate_for = self.gate_for.clone();
+        let asked_for = *gate_for.lock().unwrap_or_else(|e| e.into_inner());
+        // A verdict for a phase that is over is dropped: a loss came in between.
+        let set = move |slot: &Mutex<(Gate, Instant)>, gate| {
+            let mut slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+            if *gate_for.lock().unwrap_or_else(|e| e.into_inner()) == asked_for {
+                *slot = (gate, Instant::now());
+            }
         };
         set(&slot, Gate::Running);
         let run = move || {
@@ -171,7 +183,7 @@ impl World {
         };
         if let Err(error) = std::thread::Builder::new().name("gate".into()).spawn(run) {
             tracing::error!(%error, "the integrity gate could not start");
-            set(&self.gate, Gate::NotYet);
+            *self.gate.lock().unwrap_or_else(|e| e.into_inner()) = (Gate::NotYet, Instant::now());
         }
     }
 }

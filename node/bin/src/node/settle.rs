@@ -9,7 +9,7 @@ use keel_ingress::Inbox;
 use keel_sequencer::Control;
 use keel_settlement::{EngineFacts, EscrowOwed, EscrowSum, Handle, Parts, SettlementConfig, SettlementKeys, TokenFigures};
 use keel_store::Store;
-use keel_types::{BatchId, Genesis, LossReason, LossReasons, format_quantums};
+use keel_types::{BatchId, Genesis, LossReason, LossReasons, Phase, format_quantums};
 use std::sync::Arc;
 
 /// The configuration of the settlement crate.
@@ -45,8 +45,12 @@ pub fn start(
         deposit_consumed: Box::new(move |nonce| consumed.read(|view| view.state().messages_consumed.contains(&nonce))),
         last_confirmed: Box::new(move || view.read(|view| view.last_confirmed().map(|c| c.confirmed.batch)).or(confirmed)),
     };
-    let control = control.clone();
+    let (control, seen) = (control.clone(), published.clone());
     let on_loss = Arc::new(move |reason: LossReason, details: &str| {
+        let phase = seen.phase();
+        if phase.phase != Phase::Open && phase.reasons.contains(reason) {
+            return; // of the running incident already: a second record would take back an operator's word
+        }
         tracing::error!(%reason, details, "settlement reports a loss");
         control.halt.report(LossReasons::of(reason), control.clock.now());
     });

@@ -7,6 +7,8 @@
 //! Sources of the rules are named beside them; `keel verify` recomputes roots with
 //! [`trie::root_from_scratch`], which shares no code with [`trie::update`].
 
+#![forbid(unsafe_code)]
+
 pub mod aliases;
 pub mod block_hash;
 pub mod commitments;

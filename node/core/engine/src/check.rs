@@ -52,14 +52,15 @@ impl Engine {
         let mut sums = Sums::new(genesis.assets.len(), genesis.markets.len());
         for (account, holdings) in self.accounts.all().iter().zip(self.holdings.all_installed()) {
             sums.add(holdings);
-            if !holdings.balance(QUOTE).listed {
+            let in_a_market = holdings.markets.iter().any(|market| market.listed);
+            if in_a_market && !holdings.balance(QUOTE).listed {
                 found.push(Violation::QuoteBalanceMissing { account: account.address });
             }
             for (i, balance) in holdings.balances.iter().enumerate() {
                 let (asset, available) = (AssetId(i as u16), balance.available());
                 // Losses of a position may take the quote balance below zero, before liquidation and after it. Nothing takes any
                 // other balance there, nor that of an account that never had a position.
-                let may_owe = asset == QUOTE && holdings.markets.iter().any(|market| market.listed);
+                let may_owe = asset == QUOTE && in_a_market;
                 if available < 0 && !may_owe {
                     found.push(Violation::Overdrawn { account: account.address, asset, available });
                 }

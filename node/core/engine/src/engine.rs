@@ -110,7 +110,12 @@ impl Engine {
 
     pub(crate) fn empty(genesis: &Genesis) -> Engine {
         let rules = Rules::new(genesis);
-        let holdings = || Holdings::new(genesis.assets.len(), genesis.markets.len());
+        // The accounts of genesis have their quote balance on chain from block 0.
+        let holdings = || {
+            let mut holdings = Holdings::new(genesis.assets.len(), genesis.markets.len());
+            holdings.credit(QUOTE, 0);
+            holdings
+        };
         let mut accounts = Accounts::default();
         let fee_account = accounts.add(genesis.fee_account);
         let insurance_account =

@@ -109,17 +109,21 @@ impl Engine {
         Ok(wanted)
     }
 
-    /// Whether the order just matched may stand, given the account's margin before it.
-    pub(crate) fn judge_margin(&self, taker: &Taker, before: &Margin) -> Result<(), Reject> {
+    /// Whether the order just matched may stand, given the account's margin before it. `traded`: how much of it was filled.
+    pub(crate) fn judge_margin(&self, taker: &Taker, before: &Margin, traded: Qty) -> Result<(), Reject> {
         let after = self.margin(taker.account);
         if self.is_held_back(taker.account) && after.initial > before.initial {
             return Err(Reject::MarketHeld);
         }
         // The third rule costs a second look, and is needed rarely.
-        if keel_ledger::accepts(before, &self.counted(after), None) {
+        let stands = |reduction| keel_ledger::accepts(before, &self.counted(after), !traded.is_zero(), reduction);
+        if stands(None) {
             return Ok(());
         }
-        match keel_ledger::accepts(before, &self.counted(after), self.reduction(taker)) {
+        let at_limit = self.reduction(taker).ok_or(Reject::InsufficientMargin)?;
+        // Filled whole: what it really came to is the better word than the limit it might have come to.
+        let filled_whole = traded == taker.command.size;
+        match stands(Some(at_limit)) || (filled_whole && stands(Some(Reduction { filled: after, ..at_limit }))) {
             true => Ok(()),
             false => Err(Reject::InsufficientMargin),
         }

@@ -143,12 +143,9 @@ impl Clone for Holdings {
 }
 
 impl Holdings {
-    /// A new account: nothing, with its quote balance listed, because every account has one.
+    /// A new account: nothing. A balance is listed, and so on chain, from its first credit on.
     pub fn new(assets: usize, markets: usize) -> Holdings {
-        let mut holdings =
-            Holdings { balances: vec![Balance::default(); assets], markets: vec![MarketHolding::default(); markets] };
-        holdings.balances[0].listed = true;
-        holdings
+        Holdings { balances: vec![Balance::default(); assets], markets: vec![MarketHolding::default(); markets] }
     }
 
     /// The balance of an asset.

@@ -121,8 +121,11 @@ pub struct Reduction {
 ///
 /// `AV >= IMR` after it; or it does not raise IMR; or it only reduces |pos| and, filled at its limit, leaves AV >= 0 and AV/MMR not
 /// lower (a full close: AV >= 0).
-pub fn accepts(before: &Margin, after: &Margin, reduction: Option<Reduction>) -> bool {
-    if after.covers_initial() || after.initial <= before.initial {
+///
+/// `traded`: whether part of it was filled already. Then "does not raise IMR" says nothing: what it lost by its price is no longer
+/// open loss, which IMR counts, but gone from AV, which that rule does not look at.
+pub fn accepts(before: &Margin, after: &Margin, traded: bool, reduction: Option<Reduction>) -> bool {
+    if after.covers_initial() || (!traded && after.initial <= before.initial) {
         return true;
     }
     let Some(Reduction { filled, full_close }) = reduction else { return false };
@@ -212,14 +215,15 @@ mod tests {
     fn an_order_stands_by_any_of_the_three_rules() {
         let margin = |value, initial, maintenance| Margin { collateral: 0, value, initial, maintenance, profit: 0 };
         let (before, poorer) = (margin(50, 100, 40), margin(50, 101, 40));
-        assert!(accepts(&before, &margin(120, 120, 60), None), "covered");
-        assert!(accepts(&before, &margin(10, 100, 40), None), "does not raise IMR");
-        assert!(!accepts(&before, &poorer, None), "raises IMR, not covered");
+        assert!(accepts(&before, &margin(120, 120, 60), true, None), "covered");
+        assert!(accepts(&before, &margin(10, 100, 40), false, None), "does not raise IMR");
+        assert!(!accepts(&before, &margin(10, 100, 40), true, None), "does not raise IMR, but traded its value away");
+        assert!(!accepts(&before, &poorer, false, None), "raises IMR, not covered");
         let reduction = |filled, full_close| Some(Reduction { filled, full_close });
-        assert!(accepts(&before, &poorer, reduction(margin(40, 0, 32), false)), "same ratio");
-        assert!(!accepts(&before, &poorer, reduction(margin(39, 0, 32), false)), "ratio lower");
-        assert!(!accepts(&before, &poorer, reduction(margin(-1, 0, 1), true)), "below zero");
-        assert!(accepts(&before, &poorer, reduction(margin(0, 0, 0), true)), "full close at zero");
+        assert!(accepts(&before, &poorer, true, reduction(margin(40, 0, 32), false)), "same ratio");
+        assert!(!accepts(&before, &poorer, true, reduction(margin(39, 0, 32), false)), "ratio lower");
+        assert!(!accepts(&before, &poorer, true, reduction(margin(-1, 0, 1), true)), "below zero");
+        assert!(accepts(&before, &poorer, true, reduction(margin(0, 0, 0), true)), "full close at zero");
     }
 
     #[test]

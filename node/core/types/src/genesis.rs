@@ -215,6 +215,9 @@ impl Genesis {
             if market.price_max.0 == 0 || market.size_max.0 == 0 || notional_max > MONEY_MAX as u128 {
                 return fail(at("price_max"), "price_max x size_max must be positive and at most 1e12 units of quote");
             }
+            if !market.price_max.0.is_multiple_of(tick) {
+                return fail(at("price_max"), "must be on tick: it can become the limit of a market order");
+            }
             if market.initial_price.0 == 0 || market.initial_price > market.price_max {
                 return fail(at("initial_price"), "must be positive and at most price_max");
             }

@@ -93,11 +93,10 @@ async fn place_answer(shared: Arc<Shared>, hash: MessageHash, answer: Answer) ->
 /// The order that a cancel names, as far as it can be read; what cannot is refused by ingress.
 fn named_order(params: &Value) -> Option<OrderName> {
     let message = params.get("message")?;
-    match (message.get("order"), message.get("clientId")) {
-        (Some(hash), None) => decode::felt("order", hash).ok().map(|hash| OrderName::Hash(MessageHash(hash))),
-        (None, Some(id)) => id.as_str()?.parse().ok().map(OrderName::ClientId),
-        _ => None,
-    }
+    // 0 means absent, as in the signed message.
+    let hash = message.get("order").and_then(|hash| decode::felt("order", hash).ok()).filter(|hash| *hash != Felt::ZERO);
+    let client_id = message.get("clientId").and_then(|id| id.as_str()?.parse().ok()).filter(|id| *id != 0);
+    hash.map(|hash| OrderName::Hash(MessageHash(hash))).or(client_id.map(OrderName::ClientId))
 }
 
 /// A cancel that lost the race says what became of the order. [spec exchange, Orders]

@@ -11,6 +11,14 @@ use std::collections::HashSet;
 /// collateral (1 slot; its alias is there since the deposit, or was counted in this block): 9 entries; the taker, the fee
 /// account and the market's funding add under 40 once. `fills_per_command` up to 900 therefore fits: 4,000 + 8,100 + 40.
 pub const BLOCK_ENTRIES_MAX: u64 = 4_000;
+/// Words of data and messages at which a block closes while its data goes to the settlement layer as calldata: 2 for each entry and
+/// 7 for each withdrawal's message. Ethereum nodes take 128 KiB = 4,096 words in one transaction; the rest is for what the last
+/// command adds (`fills_per_command` 50 of the development chain: 50 x 9 entries x 2 words = 900) and for the header.
+pub const BLOCK_WORDS_MAX: u64 = 2_900;
+/// Words of a withdrawal in the program output: from, to, length and four of payload.
+const WITHDRAWAL_WORDS: u64 = 7;
+/// Withdrawals in one block. Each costs the core contract about 28,000 gas, and one transaction may use 16.7 million (EIP-7825).
+pub const BLOCK_WITHDRAWALS_MAX: u64 = 300;
 /// Commands with transactions of their own in one block: bounds receipts and hashing (some 50 us each) to 100 ms.
 pub const BLOCK_TRANSACTIONS_MAX: u64 = 2_000;
 
@@ -33,6 +41,7 @@ pub struct DiffCounter {
     known: HashSet<Key>,
     entries: u64,
     transactions: u64,
+    withdrawals: u64,
 }
 
 impl DiffCounter {
@@ -44,6 +53,7 @@ impl DiffCounter {
     /// The writes of one command.
     pub fn add(&mut self, writes: &[StateWrite]) {
         self.transactions += u64::from(!writes.is_empty());
+        self.withdrawals += u64::from(writes.iter().any(|write| matches!(write, StateWrite::WithdrawalCount { .. })));
         for write in writes {
             let key = Key::of(write);
             if self.open.insert(key) {
@@ -55,7 +65,10 @@ impl DiffCounter {
 
     /// Whether the block must close before another command runs.
     pub fn is_full(&self) -> bool {
-        self.entries() >= BLOCK_ENTRIES_MAX || self.transactions >= BLOCK_TRANSACTIONS_MAX
+        self.entries() >= BLOCK_ENTRIES_MAX
+            || self.transactions >= BLOCK_TRANSACTIONS_MAX
+            || self.withdrawals >= BLOCK_WITHDRAWALS_MAX
+            || 2 * self.entries() + WITHDRAWAL_WORDS * self.withdrawals >= BLOCK_WORDS_MAX
     }
 
     /// The most entries the block's diff can have.
@@ -69,6 +82,6 @@ impl DiffCounter {
             self.known.clear();
         }
         self.known.extend(self.open.drain());
-        (self.entries, self.transactions) = (0, 0);
+        (self.entries, self.transactions, self.withdrawals) = (0, 0, 0);
     }
 }

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Where a replay starts: genesis, or a verified snapshot taken at the end of a record.
 pub enum Start {
     Genesis,
-    Snapshot { tail: Tail, engine: Vec<u8> },
+    Snapshot { tail: Tail, digest: Bytes32, engine: Vec<u8> },
 }
 
 /// The state that the journal makes.
@@ -44,9 +44,12 @@ pub fn recover(
 ) -> Result<Recovered, RecoverError> {
     let (mut engine, mut tail) = match start {
         Start::Genesis => (Engine::new(genesis).0, None),
-        Start::Snapshot { tail, engine } => {
-            let restored = Engine::restore(genesis, &engine);
-            let engine = restored.map_err(|e| RecoverError::Restore { seq: tail.last_seq, why: e.to_string() })?;
+        Start::Snapshot { tail, digest, engine } => {
+            let refuse = |why| RecoverError::Restore { seq: tail.last_seq, why };
+            let engine = Engine::restore(genesis, &engine).map_err(|e| refuse(e.to_string()))?;
+            if engine.digest() != digest {
+                return Err(refuse(format!("its digest is {}, it says {digest}", engine.digest())));
+            }
             (engine, Some(tail))
         }
     };

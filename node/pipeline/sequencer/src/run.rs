@@ -144,6 +144,7 @@ pub struct Sequencer<J> {
     diff: DiffCounter,
     sealed_at: Instant,
     snapshot_at: Instant,
+    ticked_at: Instant,
 }
 
 /// A record in the making.
@@ -168,7 +169,20 @@ impl<J: Journal> Sequencer<J> {
         assert_eq!(engine.last_seq(), tail.last_seq, "the engine is not at the end of the journal");
         let now = Instant::now();
         let (waiting, diff) = (VecDeque::new(), DiffCounter::new());
-        Sequencer { engine, journal, inbox, control, outputs, config, tail, waiting, diff, sealed_at: now, snapshot_at: now }
+        Sequencer {
+            engine,
+            journal,
+            inbox,
+            control,
+            outputs,
+            config,
+            tail,
+            waiting,
+            diff,
+            sealed_at: now,
+            snapshot_at: now,
+            ticked_at: now,
+        }
     }
 
     /// Runs until told to stop or until it must not go on.
@@ -186,22 +200,23 @@ impl<J: Journal> Sequencer<J> {
         self.finish()
     }
 
-    /// What to execute next: what waits, else what arrives before the next tick; nothing at all means a `Tick`.
+    /// What to execute next: what waits, else what arrives before the next tick.
     fn next_batch(&mut self) -> VecDeque<Submission> {
         if !self.waiting.is_empty() {
             return std::mem::take(&mut self.waiting);
         }
         let drained = order_batch(self.inbox.drain(RECORD_COMMANDS_MAX, self.config.tick));
-        match drained.is_empty() {
-            true => VecDeque::from([system(Command::Tick)]),
-            false => drained.into(),
-        }
+        drained.into()
     }
 
     /// Executes, makes durable, releases: one record.
     fn process(&mut self, mut queue: VecDeque<Submission>) -> Result<(), Stop> {
         let ts = self.control.clock.next();
         let mut batch = Batch::default();
+        // Expiries run on ticks: traffic must not starve them.
+        if self.ticked_at.elapsed() >= self.config.tick && !self.control.halt.pending() {
+            queue.push_front(system(Command::Tick));
+        }
         // A detection in the middle of a batch: what is left is answered by `enter_safe_mode`, unexecuted.
         while !self.control.halt.pending() && !batch.sealed {
             let Some(submission) = queue.pop_front() else { break };
@@ -226,6 +241,9 @@ impl<J: Journal> Sequencer<J> {
             Stop::EngineBroken { seq, command, why }
         })?;
         self.diff.add(&output.writes);
+        if matches!(command, Command::Tick) {
+            self.ticked_at = Instant::now();
+        }
         if let Some(reply) = reply {
             batch.replies.push((batch.executed.len(), reply));
         }
@@ -300,7 +318,11 @@ impl<J: Journal> Sequencer<J> {
         self.execute(&mut batch, ts, system(Command::EnterSafeMode(command)))?;
         batch.replies.extend(loss.replies.into_iter().map(|reply| (0, reply)));
         self.commit(batch, ts)?;
-        self.waiting.extend(system_commands);
+        // A phase step and an operator's word were given without knowing of this loss.
+        let stale = |s: &Submission| matches!(s.command, Command::SetPhase(_) | Command::Resume(_));
+        let (steps, others): (Vec<_>, Vec<_>) = system_commands.into_iter().partition(stale);
+        steps.into_iter().for_each(|submission| shed(submission, Shed::SafeMode));
+        self.waiting.extend(others);
         self.control.seal_now.store(true, Ordering::Release);
         Ok(())
     }
@@ -329,6 +351,10 @@ impl<J: Journal> Sequencer<J> {
             queue = std::mem::take(&mut self.waiting);
         }
         queue.into_iter().for_each(|s| shed(s, Shed::ShuttingDown));
+        // A loss detected while stopping is not forgotten: the next start goes on from its record.
+        while let Some(loss) = self.control.halt.take() {
+            self.enter_safe_mode(loss)?;
+        }
         let (ts, mut batch) = (self.control.clock.next(), Batch::default());
         self.seal(&mut batch, ts)?;
         self.commit(batch, ts)?;

@@ -14,11 +14,15 @@ use keel_ingress::queue::Answer;
 use keel_types::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Longest wait for the engine's word on one deposit; then the deposit is looked at again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Before a deposit that the engine does not take now (it credits nothing while HALTED) is offered again: each offer is a
+/// journaled command.
+const OFFER_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a message is not consumed. It stays on the settlement contract, where its sender may take it back.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -120,6 +124,8 @@ pub(crate) struct DepositWatcher {
     pub(crate) line: VecDeque<DepositLog>,
     /// The last block that was read as final: if it is ever another one, the chain broke its word.
     pub(crate) anchor: Option<(u64, B256)>,
+    /// When the first in line may be offered again.
+    pub(crate) not_before: Option<Instant>,
 }
 
 impl DepositWatcher {
@@ -156,10 +162,11 @@ impl DepositWatcher {
             self.next = last + 1;
             self.anchor = Some((last, hash));
         }
-        while let Some(log) = self.line.front().cloned() {
+        while self.not_before.is_none_or(|moment| Instant::now() >= moment) {
+            let Some(log) = self.line.front().cloned() else { break };
             match self.consume(&log, head).await? {
                 Consumed::Done => drop(self.line.pop_front()),
-                Consumed::Later => break,
+                Consumed::Later => self.not_before = Some(Instant::now() + OFFER_PAUSE),
             }
         }
         let young = if head >= self.next { self.l1.deposits(self.next, head).await? } else { vec![] };

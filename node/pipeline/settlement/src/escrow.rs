@@ -16,7 +16,7 @@
 use crate::error::L1Error;
 use crate::l1::L1;
 use alloy::eips::BlockNumberOrTag;
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, U256};
 use keel_contracts::ethereum::Bridge::BridgeEvents;
 use keel_types::{AssetId, Bytes32, EthAddress};
 use std::collections::BTreeMap;
@@ -115,7 +115,7 @@ impl L1 {
         let (l1_block, hash) = self.newest().await?;
         let mut tokens = Vec::new();
         for (index, asset) in self.genesis.assets.iter().enumerate() {
-            let (counter, balance) = self.escrow_at(asset.token, l1_block).await?;
+            let (counter, balance) = self.escrow_at(asset.token, hash).await?;
             tokens.push(TokenFigures {
                 asset: AssetId(index as u16),
                 token: asset.token,
@@ -137,11 +137,6 @@ impl L1 {
             Some((_, again)) if again == hash => Ok(EscrowFigures { l1_block, l1_block_hash: Bytes32(hash.0), tokens }),
             _ => Err(L1Error::Contradiction("the block at which the escrow was read was replaced".into())),
         }
-    }
-
-    async fn newest(&self) -> Result<(u64, B256), L1Error> {
-        let newest = self.block(BlockNumberOrTag::Latest).await?;
-        newest.ok_or_else(|| L1Error::Contradiction("there is no newest block".into()))
     }
 }
 

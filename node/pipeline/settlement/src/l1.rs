@@ -2,7 +2,7 @@
 
 use crate::error::{CheckError, L1Error};
 use alloy::contract::CallBuilder;
-use alloy::eips::BlockNumberOrTag;
+use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{Address, B256, I256, U256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::{Filter, Log};
@@ -147,12 +147,14 @@ impl L1 {
         Ok(block.map(|block| (block.header.number, block.header.hash)))
     }
 
-    /// The contract's state at the newest block, all of one block.
+    /// The contract's state at the newest block. Pinned by the block's hash: three answers from two forks would look like a
+    /// mismatch.
     pub async fn cursor(&self) -> Result<Cursor, L1Error> {
-        let at = self.head().await?;
-        let number = ask(self.core.stateBlockNumber().block(at.into())).await?;
-        let root = ask(self.core.stateRoot().block(at.into())).await?;
-        let hash = ask(self.core.stateBlockHash().block(at.into())).await?;
+        let (at, hash) = self.newest().await?;
+        let pinned = BlockId::hash(hash);
+        let number = ask(self.core.stateBlockNumber().block(pinned)).await?;
+        let root = ask(self.core.stateRoot().block(pinned)).await?;
+        let hash = ask(self.core.stateBlockHash().block(pinned)).await?;
         let height = match number == I256::MINUS_ONE {
             true => None,
             false => Some(Height(u64::try_from(number).map_err(|_| contradiction("stateBlockNumber", number))?)),
@@ -160,6 +162,11 @@ impl L1 {
         let root = felt(root).ok_or_else(|| contradiction("stateRoot", root))?;
         let hash = felt(hash).ok_or_else(|| contradiction("stateBlockHash", hash))?;
         Ok(Cursor { at, height, root, hash })
+    }
+
+    pub(crate) async fn newest(&self) -> Result<(u64, B256), L1Error> {
+        let newest = self.block(BlockNumberOrTag::Latest).await?;
+        newest.ok_or_else(|| L1Error::Contradiction("there is no newest block".into()))
     }
 
     /// Every state update in blocks `from..=to`: last block of our chain -> its transaction.
@@ -224,10 +231,11 @@ impl L1 {
     }
 
     /// The bridge's counter and its balance of a token, at one block. Units of the token.
-    pub(crate) async fn escrow_at(&self, token: EthAddress, at: u64) -> Result<(U256, U256), L1Error> {
-        let counter = ask(self.bridge.escrow(token.0.into()).block(at.into())).await?;
+    pub(crate) async fn escrow_at(&self, token: EthAddress, block: B256) -> Result<(U256, U256), L1Error> {
+        let pinned = BlockId::hash(block);
+        let counter = ask(self.bridge.escrow(token.0.into()).block(pinned)).await?;
         let contract = TestToken::new(token.0.into(), self.provider.clone());
-        let balance = ask(contract.balanceOf(*self.bridge.address()).block(at.into())).await?;
+        let balance = ask(contract.balanceOf(*self.bridge.address()).block(pinned)).await?;
         Ok((counter, balance))
     }
 

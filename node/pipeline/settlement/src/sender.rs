@@ -6,6 +6,7 @@
 use crate::error::L1Error;
 use crate::l1::L1;
 use alloy::consensus::Transaction as _;
+use alloy::eips::BlockId;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::network::{EthereumWallet, NetworkTransactionBuilder, TransactionBuilder};
 use alloy::primitives::{Address, B256, Bytes, U256};
@@ -117,8 +118,9 @@ impl Sender {
         let mut flight = match self.take_up(before, &call, nonce).await? {
             Some(flight) => flight,
             None => {
-                // Simulated at the newest block: a refusal comes back here, with its reason and for free.
-                let gas = self.l1.provider.estimate_gas(call.clone()).await?;
+                // A refusal comes back here, with its reason and for free. At the newest block, not the pending one: there
+                // our own earlier try may seem done, and a second attestation costs less gas than the first.
+                let gas = self.l1.provider.estimate_gas(call.clone()).block(BlockId::latest()).await?;
                 let gas = gas + gas * GAS_MARGIN_PERCENT / 100;
                 let mut flight = Flight { nonce, gas, fees: self.market().await?, hashes: vec![], sent: Instant::now() };
                 self.send(&mut flight, &call, note).await?;

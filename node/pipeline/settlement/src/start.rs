@@ -82,6 +82,7 @@ pub fn start(config: &SettlementConfig, parts: Parts, runtime: &tokio::runtime::
         next: config.scan_from,
         line: VecDeque::new(),
         anchor: None,
+        not_before: None,
     };
     let sender = Sender::new(l1.clone(), config.keys.submitter.clone(), poll, config.replace_after);
     let submitter = Submitter {

@@ -135,8 +135,8 @@ impl Submitter {
                 }
                 Err(CycleError::Loss { reason, why }) => {
                     tracing::error!(%reason, why, "nothing will be submitted any more");
-                    self.view.submitter(SubmitterState::Stopped(why.clone()));
                     (self.on_loss)(reason, &why);
+                    self.view.submitter(SubmitterState::Stopped(why));
                     return;
                 }
                 Err(error) => {
@@ -160,7 +160,7 @@ impl Submitter {
         let cursor = self.l1.cursor().await?;
         let Some(settled) = self.agree(&cursor).await? else { return Ok(Pace::Wait(SubmitterState::CatchingUp)) };
         self.building.open.store(true, Ordering::Release);
-        self.undo_after(settled)?;
+        self.undo_after(&cursor, settled)?;
         let unconfirmed = self.follow(&cursor, settled).await?;
         let next = BatchId(settled.map_or(0, |batch| batch.0 + 1));
         if let Some((header, batch)) = Batch::load(&self.store, next)? {
@@ -192,7 +192,7 @@ impl Submitter {
             if cursor.root != Felt::ZERO || cursor.hash != Felt::ZERO {
                 return Err(mismatch("the contract is before block 0 with a root that is not 0".into()));
             }
-            self.not_before_confirmed(None)?;
+            self.not_before_confirmed(cursor, None)?;
             return Ok(Some(None));
         };
         let Some(header) = self.store.header(height)? else { return Ok(None) };
@@ -209,7 +209,7 @@ impl Submitter {
         let found = batch.map_or(Ok(None), |batch| self.store.batch_header(batch))?;
         match found.filter(|found| found.last_block == height) {
             Some(found) => {
-                self.not_before_confirmed(Some(found.batch))?;
+                self.not_before_confirmed(cursor, Some(found.batch))?;
                 Ok(Some(Some(found.batch)))
             }
             None => Err(mismatch(format!("a batch ends with block {height} on the contract, and none does here"))),
@@ -217,14 +217,25 @@ impl Submitter {
     }
 
     /// What the engine was told is confirmed must still be on the contract.
-    fn not_before_confirmed(&self, settled: Option<BatchId>) -> Result<(), CycleError> {
+    fn not_before_confirmed(&self, cursor: &Cursor, settled: Option<BatchId>) -> Result<(), CycleError> {
         match (self.engine.last_confirmed)() {
-            Some(confirmed) if settled.is_none_or(|settled| settled < confirmed) => Err(CycleError::Loss {
-                reason: LossReason::SettlementReorg,
-                why: format!("batch {confirmed}, confirmed, is not on the contract any more"),
-            }),
+            Some(confirmed) if settled.is_none_or(|settled| settled < confirmed) => Err(self.gone(cursor, confirmed)?),
             _ => Ok(()),
         }
+    }
+
+    /// A confirmed batch is not on the contract: a node that lags behind shows that too, and is waited for.
+    fn gone(&self, cursor: &Cursor, batch: BatchId) -> Result<CycleError, CycleError> {
+        let header = self.store.batch_header(batch)?;
+        let included = header.and_then(|header| Note::of(&header).included).map_or(0, |included| included.l1_block);
+        let deep = included + self.l1.genesis.settlement.confirm_depth;
+        if cursor.at < deep {
+            let why =
+                format!("the node of the settlement layer is at block {}, batch {batch} was confirmed at {deep}", cursor.at);
+            return Ok(CycleError::Blocked(why));
+        }
+        let why = format!("batch {batch}, confirmed, is not on the contract any more");
+        Ok(CycleError::Loss { reason: LossReason::SettlementReorg, why })
     }
 
     /// Batches that the contract has and the store lost: made again from the blocks, ending where the contract's events say.
@@ -239,7 +250,7 @@ impl Submitter {
     }
 
     /// Batches after the contract's cursor that were on it before: a reorganisation took them off.
-    fn undo_after(&self, settled: Option<BatchId>) -> Result<(), CycleError> {
+    fn undo_after(&self, cursor: &Cursor, settled: Option<BatchId>) -> Result<(), CycleError> {
         let mut next = BatchId(settled.map_or(0, |batch| batch.0 + 1));
         while let Some(header) = self.store.batch_header(next)? {
             match header.status {
@@ -249,10 +260,7 @@ impl Submitter {
                     let note = Note { included: None, ..Note::of(&header) };
                     self.store.set_batch_status(next, BatchStatus::Submitted, note.encode())?;
                 }
-                BatchStatus::Confirmed => {
-                    let why = format!("batch {next}, confirmed, is not on the contract any more");
-                    return Err(CycleError::Loss { reason: LossReason::SettlementReorg, why });
-                }
+                BatchStatus::Confirmed => return Err(self.gone(cursor, next)?),
             }
             next.0 += 1;
         }
@@ -342,26 +350,35 @@ impl Submitter {
 
     /// Attests the next batch and gets it onto the contract.
     async fn bring(&self, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {
-        self.messages_wait(batch).await?;
+        if !self.messages_wait(header, batch).await? {
+            return Ok(());
+        }
         self.attest(header, batch).await?;
         self.submit(header, batch).await
     }
 
-    /// The whole update fails if one message does not wait on the contract.
-    async fn messages_wait(&self, batch: &Batch) -> Result<(), CycleError> {
-        let id = batch.content.id;
+    /// The whole update fails if one message does not wait on the contract. `false`: an earlier transaction of ours brought the
+    /// batch, and took its messages, a moment ago.
+    async fn messages_wait(&self, header: &BatchHeader, batch: &Batch) -> Result<bool, CycleError> {
         for message in &batch.content.to_l2 {
-            let (reason, what) = match self.l1.message(message.hash()).await? {
-                (true, _) => continue,
-                (false, true) => (LossReason::SettlementCancellation, "was cancelled"),
-                (false, false) => (LossReason::SettlementReorg, "is not there any more"),
+            let (waits, cancelled) = self.l1.message(message.hash()).await?;
+            if waits {
+                continue;
+            }
+            if self.moved(header).await? {
+                return Ok(false);
+            }
+            let (reason, what) = match cancelled {
+                true => (LossReason::SettlementCancellation, "was cancelled"),
+                false => (LossReason::SettlementReorg, "is not there any more"),
             };
-            let why = format!("message {} was consumed in batch {id} and {what} on the settlement layer", message.nonce);
+            let (nonce, id) = (message.nonce, header.batch);
+            let why = format!("message {nonce} was consumed in batch {id} and {what} on the settlement layer");
             // Reported and not given up: a shallow reorganisation may bring it back.
             (self.on_loss)(reason, &why);
             return Err(CycleError::Blocked(why));
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn attest(&self, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {

@@ -150,7 +150,8 @@ impl Engine {
         if open_interest > open_interest_before && open_interest > i128::from(perpetual.open_interest_max.0) {
             return Err(Reject::OpenInterestCap);
         }
-        self.judge_margin(taker, &before)?;
+        let OutcomeResult::Order { filled, .. } = outcome else { unreachable!("matching has an order's outcome") };
+        self.judge_margin(taker, &before, filled)?;
         Ok(outcome)
     }
 }

@@ -20,7 +20,8 @@ impl Engine {
         if c.amount.0 % unit != 0 {
             return Err(Reject::AmountNotWithdrawable);
         }
-        if c.recipient == EthAddress::default() {
+        // The bridge pays neither: the message would stay on the core contract for good.
+        if c.recipient == EthAddress::default() || c.recipient == self.rules.genesis.settlement.bridge {
             return Err(Reject::BadRecipient);
         }
         if self.is_held_back(account) {
@@ -30,6 +31,10 @@ impl Engine {
             return Err(Reject::InsufficientBalance);
         }
         if c.asset == QUOTE && c.amount.0 > self.withdrawable(account) {
+            return Err(Reject::InsufficientMargin);
+        }
+        // Base counts as zero in margin, but an account that owes does not carry it away.
+        if c.asset != QUOTE && !self.may_add_risk(account) {
             return Err(Reject::InsufficientMargin);
         }
 

@@ -92,6 +92,31 @@ fn spot_base_is_no_margin_and_reservations_are_not_collateral() {
 }
 
 #[test]
+fn an_order_may_not_trade_away_more_than_the_account_is_worth() {
+    // Turning 350 long into 350 short leaves IMR as it was; at 73 it would also hand 350 x 3 and more to whoever bids there.
+    check(
+        "a buy 350 @ 100 perp | b sell 350 @ 100 perp
+         price perp 95.5 | price perp 91 | price perp 87 | price perp 83 | price perp 79 | price perp 76
+         b buy 700 @ 73 perp | a sell 700 @ 73 perp | show a | show b",
+        expect![[r#"
+            #1 a buy 350 @ 100 perp OPEN
+            #2 fill 1 350 @ 100: maker a fee 7, taker b fee 17.5
+            #2 a buy 350 @ 100 perp FILLED
+            #2 b sell 350 @ 100 perp FILLED
+            #3 price of 1 95.5
+            #4 price of 1 91
+            #5 price of 1 87
+            #6 price of 1 83
+            #7 price of 1 79
+            #8 price of 1 76
+            #9 b buy 700 @ 73 perp OPEN
+            #10 a rejected: INSUFFICIENT_MARGIN
+            #11 a 9993 USDC 100 ETH; perp 350 cost 35000; AV 1593 IMR 2673.3 MMR 1343.3
+            #12 b 9982.5 USDC 100 ETH; perp -350 cost -35000; AV 18382.5 IMR 2673.3 MMR 1343.3"#]],
+    );
+}
+
+#[test]
 fn an_account_below_its_margin_may_only_reduce() {
     // a is long 350 at 100, paid 7. At 76: AV 9,993 - 8,400 = 1,593, IMR 350 x 76 x 10.05% = 2,673.3.
     // A sell beyond the position does not raise IMR as long as it is the smaller side.

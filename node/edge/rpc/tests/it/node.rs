@@ -209,16 +209,16 @@ impl Node {
         call(self.public, "/rpc", method, params)
     }
 
-    /// Registers a wallet and gives it quantums of each asset.
+    /// Gives a wallet quantums of two assets, with two messages from `nonce` on, and registers it.
     pub fn fund(&self, wallet: &Wallet, nonce: u64) {
-        let request = self.sign(wallet, MessageKind::Register, json!({"key": wallet.key.to_string(), "template": "keel"}));
-        self.call("trade_register", request).expect("registered");
         for (i, units) in [(0u64, 100_000u128), (1, 50)] {
             let asset = &self.genesis.assets[i as usize];
             let quantums = units * u128::from(QUANTUMS_PER_UNIT) / u128::from(asset.quantums_per_l1_unit);
             let events = self.system(self.deposit(nonce + i, asset.token, wallet.account, quantums));
             assert!(events.iter().any(|event| matches!(event, Event::Deposited { .. })), "{events:?}");
         }
+        let request = self.sign(wallet, MessageKind::Register, json!({"key": wallet.key.to_string(), "template": "keel"}));
+        self.call("trade_register", request).expect("registered");
     }
 
     pub fn deposit(&self, message_nonce: u64, token: EthAddress, recipient: Address, amount: u128) -> Command {

@@ -1,0 +1,243 @@
+use crate::chain::{Chain, felt};
+use crate::world::World;
+use alloy::primitives::{B256, U256};
+use alloy::signers::SignerSync;
+use alloy::sol_types::SolEvent;
+use keel_batches::{Batch, BatchLimits, Batcher, CloseReason, DataAvailability};
+use keel_contracts::ethereum::{
+    AppchainCore, AttestationRegistry, attestation_digest, attestation_signatures, fact, transition_fact_with_data, word,
+};
+use keel_settlement::{L1Error, Refusal, SubmitterState};
+use keel_store::BatchStatus;
+use keel_types::*;
+
+const STATE_UPDATE: B256 = AppchainCore::LogStateUpdate::SIGNATURE_HASH;
+const ATTESTED: B256 = AttestationRegistry::FactAttested::SIGNATURE_HASH;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_batches_are_confirmed_and_the_contract_has_our_root() {
+    let Some(world) = World::new("three_batches_are_confirmed_and_the_contract_has_our_root", 3, 2).await else { return };
+    world.chain.grow(7, 0);
+    let node = world.start();
+    world.until_batch(2, BatchStatus::Confirmed).await;
+    let cursor = world.l1().cursor().await.unwrap();
+    let header = world.chain.store.header(Height(5)).unwrap().unwrap();
+    assert_eq!((cursor.height, cursor.root, cursor.hash), (Some(Height(5)), header.block.state_root, header.hash));
+    let told = world.received.lock().unwrap().confirmations();
+    let told: Vec<_> = told.iter().map(|c| (c.batch.0, c.last_block.0, c.root.0)).collect();
+    let root = |height: u64| world.chain.store.header(Height(height)).unwrap().unwrap().block.state_root;
+    assert_eq!(told, [(0, 1, root(1)), (1, 3, root(3)), (2, 5, root(5))]);
+    world.until_state(&node, |state| *state == SubmitterState::Idle).await;
+    assert_eq!((world.submitted().await, world.status_of(3)), (6, None));
+    // Asked for, the last block is settled too.
+    node.close_batch_at(Height(6));
+    world.until_batch(3, BatchStatus::Confirmed).await;
+    let (_, batch) = Batch::load(&world.chain.store, BatchId(3)).unwrap().unwrap();
+    assert_eq!(batch.content.closed, CloseReason::OnDemand);
+    let submission = node.submission(BatchId(3)).unwrap();
+    assert_eq!(Some(submission.l1_tx_hash), world.received.lock().unwrap().confirmations().last().map(|c| c.l1_tx_hash));
+    assert!(submission.l1_block.is_some() && world.losses().is_empty());
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarts_between_any_two_steps_submit_nothing_twice() {
+    let Some(world) = World::new("restarts_between_any_two_steps_submit_nothing_twice", 3, 2).await else { return };
+    world.chain.grow(4, 0);
+    world.anvil.freeze().await;
+    for batch in 0..2 {
+        // The attestation waits in no block: the node dies, the next one finds it waiting.
+        for life in 0..2 {
+            let node = world.start();
+            world.until_state(&node, |state| *state == SubmitterState::Attesting(BatchId(batch))).await;
+            wait_for_transaction(&world).await;
+            assert_eq!(world.status_of(batch), Some(BatchStatus::Built), "life {life}");
+            node.stop();
+        }
+        world.anvil.mine(1).await;
+        // Attested, and nobody was there to note it. The update is sent, and the node dies again, twice.
+        for life in 0..2 {
+            let node = world.start();
+            world.until_batch(batch, BatchStatus::Submitted).await;
+            wait_for_transaction(&world).await;
+            node.stop();
+            assert_eq!(world.submitted().await, 2 * batch + 1, "life {life}");
+        }
+        world.anvil.mine(1).await;
+    }
+    world.anvil.resume();
+    let node = world.start();
+    world.until_batch(1, BatchStatus::Confirmed).await;
+    world.until_state(&node, |state| *state == SubmitterState::Idle).await;
+    node.stop();
+    assert_eq!(world.submitted().await, 4);
+    assert_eq!(world.anvil.waiting().await, 0);
+    assert_eq!(world.events(world.genesis.settlement.core, STATE_UPDATE).await, 2);
+    assert_eq!(world.events(world.genesis.settlement.registry, ATTESTED).await, 2);
+    assert_eq!(world.received.lock().unwrap().confirmations().len(), 2);
+}
+
+async fn wait_for_transaction(world: &World) {
+    for _ in 0..500 {
+        if world.anvil.waiting().await > 0 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("no transaction came");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_store_is_brought_back_to_the_contracts_batches() {
+    let Some(mut world) = World::new("a_lost_store_is_brought_back_to_the_contracts_batches", 3, 2).await else { return };
+    world.chain.grow(6, 0);
+    let node = world.start();
+    world.until_batch(2, BatchStatus::Confirmed).await;
+    node.stop();
+    // The same blocks, replayed into a new store; limits that would have cut elsewhere.
+    world.chain = Chain::new(&world.genesis);
+    world.chain.grow(4, 0);
+    world.config.limits = BatchLimits { blocks_max: 3, ..world.config.limits };
+    let node = world.start();
+    world.until_state(&node, |state| *state == SubmitterState::CatchingUp).await;
+    assert_eq!(world.status_of(0), None, "batches were cut before the contract was asked");
+    world.chain.grow(5, 0);
+    world.until_batch(3, BatchStatus::Confirmed).await;
+    let ends: Vec<_> = (0..4).map(|id| world.chain.store.batch_header(BatchId(id)).unwrap().unwrap().last_block.0).collect();
+    assert_eq!(ends, [1, 3, 5, 8]);
+    assert_eq!(world.events(world.genesis.settlement.core, STATE_UPDATE).await, 4);
+    let told: Vec<_> = world.received.lock().unwrap().confirmations().iter().map(|c| c.batch.0).collect();
+    assert_eq!(told, [0, 1, 2, 3], "what the engine knows is not told again");
+    assert_eq!(world.losses(), []);
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_on_the_contract_that_is_not_ours_stops_submission() {
+    let Some(mut world) = World::new("a_root_on_the_contract_that_is_not_ours_stops_submission", 3, 2).await else { return };
+    world.chain.grow(2, 0);
+    let node = world.start();
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    node.stop();
+    let before = world.submitted().await;
+    // Another history with the same genesis.
+    world.chain = Chain::new(&world.genesis);
+    world.chain.grow(6, 1_000);
+    let node = world.start();
+    world.until_state(&node, |state| matches!(state, SubmitterState::Stopped(_))).await;
+    assert_eq!(world.losses(), [LossReason::SettlementMismatch]);
+    assert_eq!((world.submitted().await, world.status_of(0)), (before, None));
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_batch_that_is_gone_from_the_contract_is_a_reorg() {
+    let Some(world) = World::new("a_confirmed_batch_that_is_gone_from_the_contract_is_a_reorg", 3, 1).await else { return };
+    let snapshot = world.anvil.request("evm_snapshot", serde_json::json!([])).await;
+    world.chain.grow(2, 0);
+    let node = world.start();
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    world.anvil.freeze().await;
+    world.anvil.request("evm_revert", serde_json::json!([snapshot])).await;
+    // A chain this short may be a node that lags behind.
+    let waits = |state: &SubmitterState| matches!(state, SubmitterState::Failing(why) if why.contains("was confirmed at"));
+    world.until_state(&node, waits).await;
+    assert_eq!(world.losses(), []);
+    world.anvil.resume();
+    world.until_state(&node, |state| matches!(state, SubmitterState::Stopped(_))).await;
+    assert!(world.losses().contains(&LossReason::SettlementReorg));
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reorganised_batch_goes_back_to_submitted_and_is_brought_again() {
+    let Some(world) = World::new("a_reorganised_batch_goes_back_to_submitted_and_is_brought_again", 3, 40).await else {
+        return;
+    };
+    world.chain.grow(2, 0);
+    let node = world.start();
+    world.until_batch(0, BatchStatus::Included).await;
+    world.anvil.freeze().await;
+    let included = node.submission(BatchId(0)).unwrap().l1_block.unwrap();
+    let head = world.l1().head().await.unwrap();
+    // The attestation stays, the update goes.
+    world.anvil.reorganise(head - included + 1).await;
+    world.until("the batch to be SUBMITTED again", || world.status_of(0) == Some(BatchStatus::Submitted)).await;
+    assert_eq!(world.l1().cursor().await.unwrap().height, None);
+    assert_eq!(node.submission(BatchId(0)).unwrap().l1_block, None);
+    world.anvil.resume();
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    assert_eq!(world.events(world.genesis.settlement.core, STATE_UPDATE).await, 1);
+    assert_eq!(world.received.lock().unwrap().confirmations().len(), 1);
+    assert_eq!(world.losses(), []);
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_whose_message_is_not_on_the_contract_is_not_submitted() {
+    let Some(world) = World::new("a_batch_whose_message_is_not_on_the_contract_is_not_submitted", 3, 2).await else {
+        return;
+    };
+    world.chain.grow(1, 0);
+    let never_sent = world.chain.deposit(5, vec![world.genesis.assets[0].token.to_felt(), felt(7), felt(8)]);
+    world.chain.grow_with(never_sent);
+    let node = world.start();
+    world.until_state(&node, |state| matches!(state, SubmitterState::Failing(why) if why.contains("message 5"))).await;
+    assert!(world.losses().contains(&LossReason::SettlementReorg));
+    assert_eq!((world.submitted().await, world.status_of(0)), (0, Some(BatchStatus::Built)));
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_root_an_unattested_fact_and_a_stranger_are_refused_by_name() {
+    let Some(world) = World::new("a_wrong_root_an_unattested_fact_and_a_stranger_are_refused_by_name", 3, 2).await else {
+        return;
+    };
+    world.chain.grow(2, 0);
+    let node = world.start();
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    node.stop();
+    world.chain.grow(2, 0);
+    Batcher::new(world.chain.store.clone(), &world.genesis, world.config.limits).step().unwrap();
+    let (_, batch) = Batch::load(&world.chain.store, BatchId(1)).unwrap().unwrap();
+    let words = |felts: &[Felt]| felts.iter().copied().map(word).collect::<Vec<U256>>();
+    let DataAvailability::Calldata { words: data } = &batch.content.data;
+    let (output, data) = (words(&batch.output), words(data));
+    let core = AppchainCore::new(world.genesis.settlement.core.0.into(), world.anvil.provider.clone());
+    let submitter = world.config.keys.submitter.address();
+    let refused = async |output: Vec<U256>, from| {
+        let error = core.updateStateWithData(output, data.clone()).from(from).call().await.unwrap_err();
+        match L1Error::from(error) {
+            L1Error::Refused(refusal) => refusal,
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!(refused(output.clone(), world.depositor.address()).await, Refusal::NotOperator);
+    let changed = |index: usize| {
+        let mut changed = output.clone();
+        changed[index] += U256::from(1);
+        changed
+    };
+    assert_eq!(refused(changed(2), submitter).await, Refusal::PrevBlockNumber);
+    assert_eq!(refused(changed(7), submitter).await, Refusal::ConfigHash);
+    assert_eq!(refused(changed(1), submitter).await, Refusal::NotAttested);
+    for (index, refusal) in [(0, Refusal::PrevRoot), (4, Refusal::PrevBlockHash)] {
+        // Even what attestors sign does not pass when it does not follow the contract's own state.
+        let output = changed(index);
+        attest(&world, fact(batch.content.program_hash, transition_fact_with_data(&output, &data))).await;
+        assert_eq!(refused(output, submitter).await, refusal);
+    }
+}
+
+async fn attest(world: &World, fact: B256) {
+    let registry = world.genesis.settlement.registry.0.into();
+    let digest = attestation_digest(31_337, registry, fact);
+    let signature = world.config.keys.attestor.sign_hash_sync(&digest).unwrap();
+    let signatures = attestation_signatures(digest, &[signature]).unwrap();
+    let registry = AttestationRegistry::new(registry, world.anvil.provider.clone());
+    // From one of anvil's own accounts: anybody may bring signatures.
+    let call = registry.attest(fact, signatures).from(world.depositor.address()).gas(500_000);
+    let hash = call.into_transaction_request();
+    let hash = alloy::providers::Provider::send_transaction(&world.anvil.provider, hash).await.unwrap();
+    assert!(hash.get_receipt().await.unwrap().status());
+}

@@ -1,0 +1,110 @@
+use crate::world::World;
+use alloy::primitives::U256;
+use keel_settlement::{CheckError, SettlementKeys, SubmitterState, check};
+use keel_store::BatchStatus;
+use keel_types::*;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_head_ages_when_the_settlement_layer_stands_still_or_dies() {
+    let Some(mut world) = World::new("the_head_ages_when_the_settlement_layer_stands_still_or_dies", 3, 2).await else {
+        return;
+    };
+    let node = world.start();
+    world.until("a head", || node.health().head.is_some()).await;
+    world.anvil.freeze().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(node.health().head_age_ms() >= 400, "{:?}", node.health());
+    world.anvil.resume();
+    world.until("the head to move again", || node.health().head_age_ms() < 200).await;
+    world.anvil.kill();
+    world.until("the head to age", || node.health().head_age_ms() >= 500).await;
+    world.until_state(&node, |state| matches!(state, SubmitterState::Failing(_))).await;
+    assert_eq!(world.losses(), [], "that a head is stale is the guard's judgement");
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contracts_of_another_chain_and_keys_without_a_role_are_refused_by_name() {
+    let Some(mut world) = World::new("contracts_of_another_chain_and_keys_without_a_role_are_refused_by_name", 3, 2).await
+    else {
+        return;
+    };
+    check(&world.config, &world.genesis).await.unwrap();
+    type Change = fn(&mut Genesis);
+    let cases: &[(&str, Change)] = &[
+        ("programHash", |genesis| genesis.rules_version = 2),
+        ("configHash", |genesis| genesis.fee_token = Address(Felt::from(1))),
+        ("the chain id", |genesis| genesis.settlement.chain_id = 1),
+        ("the core contract", |genesis| genesis.settlement.core = EthAddress([9; 20])),
+        ("the bridge's exchange", |genesis| genesis.exchange = Address(Felt::from(1))),
+        ("the fact registry", |genesis| genesis.settlement.registry = genesis.assets[0].token),
+        ("a token of the bridge", |genesis| genesis.assets[1].token = EthAddress([8; 20])),
+    ];
+    for (name, change) in cases {
+        let mut genesis = (*world.genesis).clone();
+        change(&mut genesis);
+        let error = check(&world.config, &Arc::new(genesis)).await.unwrap_err();
+        assert!(matches!(&error, CheckError::Differs { what, .. } if what == name), "{name}: {error}");
+        assert!(!error.is_transient());
+    }
+    let nobody = "0x1111111111111111111111111111111111111111111111111111111111111111";
+    let keys = |submitter: &str, attestor: &str| SettlementKeys::parse(submitter, attestor).unwrap();
+    let submitter = format!("0x{}", alloy::hex::encode(world.config.keys.submitter.to_bytes()));
+    for (role, wrong) in [("submitter", keys(nobody, nobody)), ("attestor", keys(&submitter, nobody))] {
+        world.config.keys = wrong;
+        let error = check(&world.config, &world.genesis).await.unwrap_err();
+        assert!(matches!(&error, CheckError::NotAllowed { role: found, .. } if *found == role), "{role}: {error}");
+    }
+    world.anvil.kill();
+    assert!(check(&world.config, &world.genesis).await.unwrap_err().is_transient());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submitter_without_funds_says_so_and_goes_on_when_it_is_paid() {
+    let Some(world) = World::new("a_submitter_without_funds_says_so_and_goes_on_when_it_is_paid", 3, 2).await else {
+        return;
+    };
+    let submitter = world.config.keys.submitter.address();
+    world.anvil.request("anvil_setBalance", json!([submitter, U256::ZERO])).await;
+    world.chain.grow(2, 0);
+    let node = world.start();
+    world.until_state(&node, |state| *state == SubmitterState::OutOfFunds).await;
+    assert_eq!(node.status().submitter.to_string(), "out of funds");
+    world.anvil.request("anvil_setBalance", json!([submitter, U256::from(10).pow(U256::from(18))])).await;
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_waits_too_long_is_replaced_with_a_higher_fee() {
+    let Some(mut world) = World::new("a_transaction_that_waits_too_long_is_replaced_with_a_higher_fee", 3, 2).await else {
+        return;
+    };
+    world.config.replace_after = Duration::from_millis(200);
+    world.chain.grow(2, 0);
+    world.anvil.freeze().await;
+    let node = world.start();
+    let fee_of_waiting = async || {
+        let content = world.anvil.request("txpool_content", json!([])).await;
+        let mine = content["pending"].as_object().unwrap().values().next()?.as_object()?.values().next()?.clone();
+        let fee = mine["maxFeePerGas"].as_str()?.trim_start_matches("0x").to_owned();
+        u128::from_str_radix(&fee, 16).ok()
+    };
+    let mut fees = std::collections::BTreeSet::new();
+    for _ in 0..1_000 {
+        fees.extend(fee_of_waiting().await);
+        if fees.len() >= 3 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(fees.len() >= 3, "fees seen: {fees:?}");
+    assert_eq!(world.anvil.waiting().await, 1, "one nonce, one transaction");
+    world.anvil.resume();
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    assert_eq!(world.submitted().await, 2);
+    node.stop();
+}
