@@ -25,8 +25,11 @@ pub struct GateParts {
     /// Signs the report.
     pub key: Felt,
     /// Reads the escrow on the settlement layer and compares it with what we owe; the text goes into the report.
-    pub escrow: Box<dyn Fn(&Owed) -> Result<EscrowVerdict> + Send + Sync>,
+    pub escrow: EscrowCheck,
 }
+
+/// See [GateParts::escrow].
+pub type EscrowCheck = Box<dyn Fn(&Owed) -> Result<EscrowVerdict> + Send + Sync>;
 
 /// What our state says is owed, at a sealed block.
 #[derive(Clone, Debug)]

@@ -10,11 +10,10 @@ use crate::config::Config;
 use crate::gate::{GateParts, Owed};
 use crate::keys::Keys;
 use anyhow::{Context, Result, anyhow};
-use crossbeam_channel::Sender;
 use data::DataDir;
 use keel_blocks::{BlockKey, BlockWorker, WorkerConfig};
 use keel_engine::Engine;
-use keel_feeds::{Position, Published, ReleaseSender, Sink, View, start_releaser};
+use keel_feeds::{Published, ReleaseSender, Sink, View, start_history, start_releaser};
 use keel_ingress::budget::BudgetConfig;
 use keel_ingress::pool::PoolConfig;
 use keel_ingress::{Inbox, InboxCapacity, Ingress, IngressConfig};
@@ -22,14 +21,12 @@ use keel_journal::{Journal, LocalJournal, Tail};
 use keel_rpc::{AdminConfig, JwtSecret, RpcContext};
 use keel_sequencer::{Clock, Control, Outputs, Sequencer, SnapshotDue, Start, Stop, recover};
 use keel_store::snapshots::{SnapshotHeader, Snapshots};
-use keel_store::{HistoryWriter, Store};
+use keel_store::{HistoryWriter, Store, StoreError};
 use keel_types::*;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Records that may wait for the history writer; it is faster than an append.
-const HISTORY_QUEUE_MAX: usize = 1_024;
 /// Longest a stopping node waits for its commitment thread to finish the last block.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -61,7 +58,7 @@ struct Running {
     control: Control,
     sequencer: std::cell::RefCell<Option<JoinHandle<Result<(), Stop>>>>,
     blocks: BlockWorker,
-    history: JoinHandle<Result<()>>,
+    history: JoinHandle<Result<(), StoreError>>,
     releaser: JoinHandle<()>,
     ingress: Ingress,
     servers: keel_rpc::ServerHandles,
@@ -88,17 +85,15 @@ impl Running {
         let store = Store::open(&data.store(), genesis.hash()).context("open the store")?;
         let snapshots = Arc::new(Snapshots::open(&data.snapshots(), genesis.hash(), config.sequencer.snapshots_kept)?);
         let blocks = start_blocks(&genesis, &store, keys)?;
-        let (history, history_thread) = start_history(&store)?;
+        let (mut history, history_thread) = start_history(HistoryWriter::new(store.clone())?);
 
-        let recovered = recover_node(&genesis, &journal, &store, &snapshots, &blocks, &history)?;
+        let recovered = recover_node(&genesis, &journal, &store, &snapshots, &blocks, &mut history)?;
         let tail = recovered.tail;
         let clock = Arc::new(Clock::start(tail.map(|t| t.ts), config.sequencer.accept_clock)?);
         let restart = data.needs_safe_mode(tail, clock.now(), config.guard.config().thresholds.downtime_max_ms)?;
         let confirmed = recovered.engine.next_batch().0.checked_sub(1).map(BatchId);
-        let view = view_of(&genesis, &recovered.engine);
-        let published = Published::new(view);
-        let (release, releaser) = start_releaser(published.clone(), vec![sink(history.clone())]);
-        drop(history);
+        let published = Published::new(View::of_engine(genesis.clone(), &recovered.engine));
+        let (release, releaser) = start_releaser(published.clone(), vec![history]);
 
         let control = Control::new(clock.clone(), blocks.committed());
         if let Some((reason, why)) = restart {
@@ -117,8 +112,18 @@ impl Running {
         let sequencer = thread.spawn(move || sequencer.run()).context("start the sequencer")?;
 
         let settings = settle::config(config, keys)?;
-        let settlement =
-            settle::start(&settings, &genesis, &store, &published, &inbox, &control, confirmed, runtime.handle())?;
+        let settlement = settle::start(
+            &settings,
+            settle::Node {
+                genesis: &genesis,
+                store: &store,
+                published: &published,
+                inbox: &inbox,
+                control: &control,
+                confirmed,
+            },
+            runtime.handle(),
+        )?;
         let ingress = Ingress::new(ingress_config(config), genesis.clone(), Arc::new(published.clone()), inbox.clone());
         let (handle, rules, on) = (settlement.clone(), genesis.clone(), runtime.handle().clone());
         let escrow = move |owed: &Owed| settle::check_escrow(&handle, owed, &rules, &on);
@@ -242,24 +247,6 @@ fn start_blocks(genesis: &Arc<Genesis>, store: &Store, keys: &Keys) -> Result<Bl
     BlockWorker::start(config).context("start the commitment thread")
 }
 
-/// A thread that writes order and trade history behind the releases.
-fn start_history(store: &Store) -> Result<(Sender<Arc<Released>>, JoinHandle<Result<()>>)> {
-    let mut writer = HistoryWriter::new(store.clone())?;
-    let (sender, receiver) = crossbeam_channel::bounded::<Arc<Released>>(HISTORY_QUEUE_MAX);
-    let thread = std::thread::Builder::new().name("history".into());
-    let handle = thread.spawn(move || -> Result<()> {
-        for released in receiver {
-            writer.apply(&released).inspect_err(|error| tracing::error!(%error, "history cannot be written"))?;
-        }
-        Ok(())
-    })?;
-    Ok((sender, handle))
-}
-
-fn sink(history: Sender<Arc<Released>>) -> Sink {
-    Box::new(move |released| history.send(released.clone()).is_ok())
-}
-
 /// The newest snapshot that blocks and history reach back to, then the journal: blocks and history get what they miss.
 fn recover_node(
     genesis: &Genesis,
@@ -267,7 +254,7 @@ fn recover_node(
     store: &Store,
     snapshots: &Snapshots,
     blocks: &BlockWorker,
-    history: &Sender<Arc<Released>>,
+    history: &mut Sink,
 ) -> Result<keel_sequencer::Recovered> {
     let reach = store.resume_after()?;
     let journal_end = journal.tail().map_or(Seq(0), |t| t.last_seq);
@@ -291,18 +278,12 @@ fn recover_node(
     let feed = blocks.feed();
     let recovered = recover(genesis, start, journal, None, &mut |released| {
         let released = Arc::new(released);
-        feed.send(released.clone()) && history.send(released).is_ok()
+        feed.send(released.clone()) && history(&released)
     })?;
     let violations = recovered.engine.check();
     anyhow::ensure!(violations.is_empty(), "recover: {violations:?}");
     tracing::info!(%from, replayed = recovered.replayed, digest = %recovered.engine.digest(), "recovered");
     Ok(recovered)
-}
-
-fn view_of(genesis: &Arc<Genesis>, engine: &Engine) -> View {
-    let dump = engine.dump();
-    let at = Position { seq: engine.last_seq(), ts: engine.last_ts(), height: engine.height() };
-    View::new(genesis.clone(), dump.writes, dump.orders, at, engine.phase().post_only_until)
 }
 
 /// Releases go to the view and to history, then to blocks; snapshots to a writer that is skipped while busy.

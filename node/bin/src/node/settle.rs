@@ -21,19 +21,21 @@ pub fn config(config: &Config, keys: &Keys) -> Result<SettlementConfig> {
     Ok(settlement)
 }
 
-/// Checks the layer against genesis, then starts the loops. `confirmed`: the last batch the recovered engine knows to be confirmed.
-/// A layer that does not answer is no reason not to start: trading waits
+/// What settlement works on.
+pub struct Node<'a> {
+    pub genesis: &'a Arc<Genesis>,
+    pub store: &'a Store,
+    pub published: &'a Published,
+    pub inbox: &'a Inbox,
+    pub control: &'a Control,
+    /// The last batch the recovered engine knows to be confirmed.
+    pub confirmed: Option<BatchId>,
+}
+
+/// Checks the layer against genesis, then starts the loops. A layer that does not answer is no reason not to start: trading waits
 /// for it at the gate. One that answers with another chain is.
-pub fn start(
-    settings: &SettlementConfig,
-    genesis: &Arc<Genesis>,
-    store: &Store,
-    published: &Published,
-    inbox: &Inbox,
-    control: &Control,
-    confirmed: Option<BatchId>,
-    runtime: &tokio::runtime::Handle,
-) -> Result<Handle> {
+pub fn start(settings: &SettlementConfig, node: Node, runtime: &tokio::runtime::Handle) -> Result<Handle> {
+    let Node { genesis, store, published, inbox, control, confirmed } = node;
     if let Err(error) = runtime.block_on(keel_settlement::check(settings, genesis)) {
         if !error.is_transient() {
             return Err(error).context("settlement layer");

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{BLOCK_ENTRIES_MAX, BLOCK_TRANSACTIONS_MAX, DiffCounter};
+use crate::{BLOCK_ENTRIES_MAX, BLOCK_TRANSACTIONS_MAX, BLOCK_WITHDRAWALS_MAX, BLOCK_WORDS_MAX, DiffCounter};
 
 /// Counts a script as the sequencer would: the most entries of each block.
 fn counted(released: &[Released]) -> Vec<u64> {
@@ -41,7 +41,7 @@ fn records_seen_before_count_without_aliases() {
 }
 
 #[test]
-fn a_block_is_full_by_entries_or_by_transactions() {
+fn a_block_is_full_by_words_by_transactions_or_by_withdrawals() {
     let position = |n: u64| StateWrite::Position {
         account: Address(Felt::from(n)),
         market: MarketId(1),
@@ -53,7 +53,9 @@ fn a_block_is_full_by_entries_or_by_transactions() {
         counter.add(&[position(added)]);
         added += 1;
     }
-    assert_eq!(added, (BLOCK_ENTRIES_MAX - 5).div_ceil(8));
+    // 8 entries of 2 words each, 5 entries fixed.
+    assert_eq!(added, (BLOCK_WORDS_MAX / 2 - 5).div_ceil(8));
+    assert!(counter.entries() < BLOCK_ENTRIES_MAX);
     counter.reset();
     assert!(!counter.is_full());
     for _ in 0..BLOCK_TRANSACTIONS_MAX - 1 {
@@ -63,6 +65,21 @@ fn a_block_is_full_by_entries_or_by_transactions() {
     assert!(!counter.is_full());
     counter.add(&[position(0)]);
     assert!(counter.is_full());
+
+    counter.reset();
+    for count in 1..=BLOCK_WITHDRAWALS_MAX {
+        assert!(!counter.is_full());
+        counter.add(&[StateWrite::WithdrawalCount { count }]);
+    }
+    assert!(counter.is_full());
+}
+
+#[test]
+fn the_largest_command_after_an_almost_full_block_fits_the_calldata_of_one_transaction() {
+    // 128 KiB of words; the development chain allows 50 fills a command, 9 entries each at worst, and 40 once.
+    const FILLS: u64 = 50;
+    let words = BLOCK_WORDS_MAX + 2 * (FILLS * 9 + 40) + 4 * 3 + 10 + 4;
+    assert!(words <= 128 * 1024 / 32, "{words} words");
 }
 
 #[test]

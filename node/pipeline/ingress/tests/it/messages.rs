@@ -215,3 +215,26 @@ fn kinds_without_a_command_say_so() {
         }
     }
 }
+
+/// Made by starknet.js (`tests/clients/make-corpus.mjs`): every message, hashed and signed by a wallet library.
+const CORPUS: &str = include_str!("../../../../../tests/corpus/snip12.json");
+
+#[test]
+fn the_published_vectors_of_starknet_js_have_our_hashes_and_their_signatures_hold() {
+    let corpus: serde_json::Value = serde_json::from_str(CORPUS).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let felt = |value: &serde_json::Value| Felt::from_hex(value.as_str().unwrap()).unwrap();
+    let domain = Domain::new(Felt::from_bytes_be_slice(text(&corpus["chainId"]).as_bytes()));
+    let (key, verifier) = (StarkKey(felt(&corpus["publicKey"])), keel_ingress::verify::Verifier::new());
+    let mut kinds = std::collections::BTreeSet::new();
+    for vector in corpus["vectors"].as_array().unwrap() {
+        let kind = MessageKind::parse(&text(&vector["type"])).unwrap();
+        let hash = client::hash_of_request(&domain, kind, &vector["wire"]).unwrap();
+        assert_eq!(hash.0, felt(&vector["messageHash"]), "{}", vector["name"]);
+        let [r, s] = [0, 1].map(|i| felt(&vector["signature"][i]));
+        let signature = keel_ingress::verify::Signature { r, s };
+        assert!(verifier.verify(&key, &hash, &signature).is_ok(), "{}", vector["name"]);
+        kinds.insert(kind);
+    }
+    assert_eq!(kinds.len(), MessageKind::ALL.len(), "a message has no vector");
+}
