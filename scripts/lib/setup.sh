@@ -41,13 +41,14 @@ require_toolchains() {
   [ "$node_major" -ge 20 ] || die "Node.js 20 or newer is needed, this is $(node --version)"
 }
 
-# npm ci in each folder given, unless it already has exactly what its lock file says.
+# The packages of each folder's lock file, unless they are there. Not `npm ci`: it insists on lock entries for platforms for which the
+# anvil package has no build, and such entries cannot be made.
 install_node_packages() {
   local folder
   for folder in "$@"; do
     [ "$folder/node_modules/.keel-lock" -nt "$folder/package-lock.json" ] && continue
     say "npm packages of $folder"
-    (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error </dev/null)
+    (cd "$folder" && npm install --no-save --no-audit --no-fund --loglevel=error </dev/null)
     touch "$folder/node_modules/.keel-lock"
   done
 }

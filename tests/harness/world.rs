@@ -150,7 +150,7 @@ fn anvil_binary() -> PathBuf {
     let folders = ["tests/clients", "contracts-abi"].map(|f| root().join(f).join("node_modules/@foundry-rs"));
     let candidates =
         folders.iter().flat_map(|f| ["anvil-linux-amd64", "anvil-linux-arm64"].map(|p| f.join(p).join("bin/anvil")));
-    candidates.into_iter().find(|path| path.is_file()).expect("anvil: run npm ci in tests/clients, or set KEEL_ANVIL")
+    candidates.into_iter().find(|path| path.is_file()).expect("anvil: run npm install in tests/clients, or set KEEL_ANVIL")
 }
 
 fn l1_call(port: u16, method: &str, params: Value) -> Ack {
