@@ -95,6 +95,7 @@ impl World {
             (view.phase(), view.orders().open_count(), prices)
         });
         let age = |ts: Ts| now.ms().saturating_sub(ts.max(self.started).ms());
+        let oracle_heard = prices.iter().all(|ts| *ts > self.started);
         let oracle_age_ms = prices.into_iter().map(age).collect();
         // Only an operator's word is not in published state; it matters only while one is waited for.
         let resumed = phase.reasons.needs_operator()
@@ -103,6 +104,7 @@ impl World {
             now,
             settlement_head_age_ms: self.settlement.health().head_age_ms(),
             oracle_age_ms,
+            oracle_heard,
             phase: phase.phase,
             incident: phase.incident,
             reasons: phase.reasons,

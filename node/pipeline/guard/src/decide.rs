@@ -9,6 +9,8 @@ pub struct Sample {
     pub settlement_head_age_ms: u64,
     /// Per market: since the last quorum price, or since start.
     pub oracle_age_ms: Vec<u64>,
+    /// Every market had a quorum price since start. Silence right after a start is no loss yet, and no reason to reopen either.
+    pub oracle_heard: bool,
     pub phase: Phase,
     pub incident: IncidentId,
     pub reasons: LossReasons,
@@ -94,11 +96,8 @@ impl Guard {
         let settlement_stale = sample.settlement_head_age_ms > limits.settlement_head_stale_ms;
         let stale_markets = sample.oracle_age_ms.iter().filter(|age| **age > limits.oracle_stale_ms).count();
         let oracle_stale = stale_markets > 0 && stale_markets * 2 >= sample.oracle_age_ms.len();
-        self.oracle_fresh_since = match (stale_markets, self.oracle_fresh_since) {
-            (0, None) => Some(now),
-            (0, since) => since,
-            _ => None,
-        };
+        let fresh = stale_markets == 0 && sample.oracle_heard;
+        self.oracle_fresh_since = fresh.then(|| self.oracle_fresh_since.unwrap_or(now));
         let mut lost = LossReasons::default();
         for (signal, stale, reason) in [
             (&mut self.settlement, settlement_stale, LossReason::SettlementHeadStale),
@@ -178,6 +177,7 @@ mod tests {
             now: Ts::from_ms(1_000_000),
             settlement_head_age_ms: 0,
             oracle_age_ms: vec![0; 4],
+            oracle_heard: true,
             phase: Phase::Halted,
             incident: IncidentId(1),
             reasons: LossReasons::of(LossReason::Restart),
@@ -245,6 +245,17 @@ mod tests {
             12600 SPOT
             14100 REDUCE_ONLY
             15600 OPEN"#]]
+        .assert_eq(&lines(log));
+    }
+
+    #[test]
+    fn nothing_reopens_before_a_price_was_heard_since_the_start() {
+        let log = walk(5_000, |ms, sample| sample.oracle_heard = ms >= 2_000);
+        expect_test::expect![[r#"
+            0 READ_ONLY
+            3000 gate
+            3100 SPOT
+            4600 REDUCE_ONLY"#]]
         .assert_eq(&lines(log));
     }
 
