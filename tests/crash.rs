@@ -99,12 +99,22 @@ fn assert_safe_mode_after_restart(node: &Node) {
     assert_eq!(status["openOrders"], "0", "{status}");
 }
 
+/// The identical message, as a client sends it that wants to know: again while the node answers that it did not look at it (a command
+/// that waited when safe mode was entered is answered unexecuted, and prices going stale enter it once more here).
+fn send_again(node: &Node, request: &Value) -> Ack {
+    wait_for("an executed answer", Duration::from_secs(10), || {
+        let answer = node.call("trade_placeOrder", request.clone());
+        let unexecuted = matches!(&answer, Ack::Refused(e) if e["code"] == -32050 && e["data"]["nonceConsumed"] == false);
+        (!unexecuted).then_some(answer)
+    })
+}
+
 /// Every acknowledged order is there with its acknowledged outcome, by sending the identical message again and by asking for it.
 /// Returns how many orders whose acknowledgement was lost turn out to be executed.
 fn assert_every_order_once(node: &Node, sent: &[Sent]) -> usize {
     let mut late = 0;
     for Sent { account, order, request, ack } in sent {
-        let again = node.call("trade_placeOrder", request.clone());
+        let again = send_again(node, request);
         let found = node.call("trade_getOrder", json!({ "account": account, "order": order }));
         match (ack, again) {
             (Ack::Done(first), Ack::Done(again)) => {
