@@ -29,6 +29,8 @@ use std::time::Duration;
 
 /// Longest a stopping node waits for its commitment thread to finish the last block.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest it then waits for readers of the store, an abandoned gate among them.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT, or until it must not go on.
 pub fn run(config: Config) -> Result<()> {
@@ -36,9 +38,15 @@ pub fn run(config: Config) -> Result<()> {
     let keys = Keys::load(&config.keys)?;
     let data = DataDir::lock(&config.data_dir)?;
     let runtime = crate::runtime()?;
-    let node = Running::start(&config, genesis, &keys, &data, &runtime)?;
+    let store = Store::open(&data.store(), genesis.hash()).context("open the store")?;
+    let node = Running::start(&config, genesis, store.clone(), &keys, &data, &runtime)?;
     let ended = runtime.block_on(node.until_stop(&data))?;
-    node.stop(ended, &data, &runtime)
+    let stopped = node.stop(ended, &data, &runtime);
+    drop(runtime);
+    if !store.close(CLOSE_TIMEOUT) {
+        tracing::warn!("a thread still holds the store; it is recovered at the next start");
+    }
+    stopped
 }
 
 /// Why a running node stops.
@@ -71,6 +79,7 @@ impl Running {
     fn start(
         config: &Config,
         genesis: Arc<Genesis>,
+        store: Store,
         keys: &Keys,
         data: &DataDir,
         runtime: &tokio::runtime::Runtime,
@@ -82,7 +91,6 @@ impl Running {
         };
         let journal = LocalJournal::open(&data.journal(), options)?;
         let reader = journal.reader();
-        let store = Store::open(&data.store(), genesis.hash()).context("open the store")?;
         let snapshots = Arc::new(Snapshots::open(&data.snapshots(), genesis.hash(), config.sequencer.snapshots_kept)?);
         let blocks = start_blocks(&genesis, &store, keys)?;
         let (mut history, history_thread) = start_history(HistoryWriter::new(store.clone())?);

@@ -8,6 +8,7 @@ use rocksdb::{
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Version of the tables and their encodings. A store of another version is refused: delete it, it is rebuilt.
 const FORMAT: u32 = 1;
@@ -111,6 +112,26 @@ impl Store {
     /// The database.
     pub fn resume_after(&self) -> Result<Seq, StoreError> {
         Ok(self.blocks_seq()?.min(self.history_seq()?))
+    }
+
+    /// Waits until every other clone is gone, then closes the database on this thread. A process must do this before it ends: RocksDB that is
+    /// still open, or being closed by a thread that nobody joined, while C++ destroys its statics aborts the process. False when clones
+    /// remained after `timeout`.
+    #[must_use]
+    pub fn close(self, timeout: Duration) -> bool {
+        let until = Instant::now() + timeout;
+        let mut inner = self.inner;
+        loop {
+            match Arc::try_unwrap(inner) {
+                Ok(last) => {
+                    drop(last);
+                    return true;
+                }
+                Err(_) if Instant::now() >= until => return false,
+                Err(shared) => inner = shared,
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Writes memtables to disk. For a graceful stop; nothing depends on it.

@@ -18,7 +18,7 @@ fn a_batch_is_served_whole_and_its_data_in_pages() {
         .expect("free")
         .push((BatchId(1), Submission { l1_tx_hash: Bytes32([5; 32]), l1_block: Some(99) }));
     let batch = node.call("bridge_getBatch", json!({"batch": "1"})).expect("a batch");
-    let header = |height: u64| node.store.header(Height(height)).expect("readable").expect("sealed");
+    let header = |height: u64| node.store().header(Height(height)).expect("readable").expect("sealed");
     assert_eq!((&batch["firstBlock"], &batch["lastBlock"], &batch["status"]), (&json!("2"), &json!("2"), &json!("BUILT")));
     assert_eq!(batch["before"]["root"], json!(format!("{:#x}", header(1).block.state_root)));
     assert_eq!(batch["after"]["blockHash"], json!(format!("{:#x}", header(2).hash)));
@@ -75,7 +75,7 @@ fn a_withdrawal_shows_its_message_and_is_claimable_when_its_batch_is_confirmed()
     let batch = node.call("bridge_getBatch", json!({"batch": "1"})).expect("a batch");
     assert_eq!(get()["message"], batch["messagesToL1"][0]);
     assert_eq!(get()["messageHash"], batch["messagesToL1"][0]["hash"]);
-    node.store.set_batch_status(BatchId(1), keel_store::BatchStatus::Confirmed, vec![]).expect("stored");
+    node.store().set_batch_status(BatchId(1), keel_store::BatchStatus::Confirmed, vec![]).expect("stored");
     let confirmed = get();
     assert_eq!((&confirmed["status"], &confirmed["claimable"]), (&json!("CONFIRMED"), &json!(true)));
     let data = confirmed["claim"]["data"].as_str().expect("call data");

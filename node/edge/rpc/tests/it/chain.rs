@@ -45,11 +45,11 @@ impl Story {
 
     /// Two batches, `0..=1` and `2`; the first is confirmed.
     pub fn settle(&self) {
-        let mut batcher = Batcher::new(self.node.store.clone(), &self.node.genesis, BatchLimits::default());
+        let mut batcher = Batcher::new(self.node.store().clone(), &self.node.genesis, BatchLimits::default());
         for last in [1, 2] {
             batcher.build_to(Height(last)).expect("a batch");
         }
-        self.node.store.set_batch_status(BatchId(0), keel_store::BatchStatus::Confirmed, vec![]).expect("stored");
+        self.node.store().set_batch_status(BatchId(0), keel_store::BatchStatus::Confirmed, vec![]).expect("stored");
     }
 }
 

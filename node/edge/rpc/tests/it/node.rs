@@ -29,7 +29,7 @@ pub fn now_ms() -> u64 {
 /// A node with its servers.
 pub struct Node {
     pub genesis: Arc<Genesis>,
-    pub store: Store,
+    store: Option<Store>,
     pub published: Published,
     pub inbox: Inbox,
     pub status: Arc<Status>,
@@ -41,7 +41,8 @@ pub struct Node {
     stop: Arc<AtomicBool>,
     sequencer: Option<JoinHandle<()>>,
     nonce: AtomicU64,
-    _runtime: tokio::runtime::Runtime,
+    servers: Option<ServerHandles>,
+    runtime: Option<tokio::runtime::Runtime>,
     _dir: tempfile::TempDir,
 }
 
@@ -144,11 +145,9 @@ impl Node {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let handles = runtime.block_on(keel_rpc::start(context, config, guard)).expect("ports are free");
         let (public, admin) = (handles.public.address(), handles.admin.as_ref().expect("asked for").address());
-        // The servers live as long as the runtime.
-        std::mem::forget(handles);
         Node {
             genesis,
-            store,
+            store: Some(store),
             published,
             inbox,
             status,
@@ -159,9 +158,14 @@ impl Node {
             stop,
             sequencer: Some(sequencer),
             nonce: AtomicU64::new(0),
-            _runtime: runtime,
+            servers: Some(handles),
+            runtime: Some(runtime),
             _dir: dir,
         }
+    }
+
+    pub fn store(&self) -> &Store {
+        self.store.as_ref().expect("taken only by drop")
     }
 
     /// A command of the node itself, executed and published.
@@ -260,6 +264,14 @@ impl Drop for Node {
         if let Some(sequencer) = self.sequencer.take() {
             let _ = sequencer.join();
         }
+        if let (Some(runtime), Some(servers)) = (self.runtime.take(), self.servers.take()) {
+            runtime.block_on(servers.stop());
+        }
+        if let Some(blocks) = self.blocks.take() {
+            let _ = blocks.stop();
+        }
+        let closed = self.store.take().is_none_or(|store| store.close(Duration::from_secs(30)));
+        assert!(closed || std::thread::panicking(), "a thread still holds the store");
     }
 }
 

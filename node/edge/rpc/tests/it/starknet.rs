@@ -40,7 +40,7 @@ fn every_answer_fits_the_schema_of_its_version() {
         spec.assert_result("starknet_getStateUpdate", &ask("starknet_getStateUpdate", building));
 
         let mut kinds = std::collections::BTreeSet::new();
-        for block in [1, 2].map(|height| node.store.block(Height(height)).expect("readable").expect("sealed")) {
+        for block in [1, 2].map(|height| node.store().block(Height(height)).expect("readable").expect("sealed")) {
             for (index, transaction) in block.transactions.iter().enumerate() {
                 let by_hash = json!([hex(transaction.hash())]);
                 let shown = ask("starknet_getTransactionByHash", by_hash.clone());
@@ -121,7 +121,7 @@ fn the_versions_differ_exactly_where_the_specification_does() {
 #[test]
 fn blocks_are_what_the_store_holds_whatever_they_are_named_by() {
     let story = Story::tell();
-    let header = story.node.store.header(Height(2)).expect("readable").expect("sealed");
+    let header = story.node.store().header(Height(2)).expect("readable").expect("sealed");
     let get = |id: Value| on(&story, "/rpc", "starknet_getBlockWithTxHashes", json!({"block_id": id}));
     let block = get(json!("latest")).expect("a block");
     assert_eq!((&block["block_hash"], &block["new_root"]), (&hex(header.hash), &hex(header.block.state_root)));
@@ -140,7 +140,7 @@ fn blocks_are_what_the_store_holds_whatever_they_are_named_by() {
     assert_eq!(get(json!("l1_accepted")).map(|b| b["block_number"].clone()), Ok(json!(1)));
     let status = |height: u64| get(json!({"block_number": height})).expect("a block")["status"].clone();
     assert_eq!([0, 1, 2].map(status), [json!("ACCEPTED_ON_L1"), json!("ACCEPTED_ON_L1"), json!("ACCEPTED_ON_L2")]);
-    let deposit = story.node.store.block(Height(1)).expect("readable").expect("sealed").transactions[0].hash();
+    let deposit = story.node.store().block(Height(1)).expect("readable").expect("sealed").transactions[0].hash();
     let receipt = on(&story, "/rpc", "starknet_getTransactionReceipt", json!([hex(deposit)])).expect("a receipt");
     assert_eq!((&receipt["finality_status"], &receipt["block_number"]), (&json!("ACCEPTED_ON_L1"), &json!(1)));
 }
@@ -153,14 +153,17 @@ fn state_is_read_at_its_block() {
     let at = |height: u64| nonce(json!({"block_number": height}));
     assert_ne!(at(1), at(2));
     assert_eq!((nonce(json!("latest")), nonce(json!("pre_confirmed"))), (at(2), at(2)));
-    let diff = node.store.diff(Height(2)).expect("readable").expect("sealed");
+    let diff = node.store().diff(Height(2)).expect("readable").expect("sealed");
     let exchange = node.genesis.exchange.0;
     let (slot, value) = diff.storage[&exchange].iter().next().expect("a trade changes balances");
     let read = |id: Value| {
         on(&story, "/rpc/v0_10", "starknet_getStorageAt", json!([hex(exchange), hex(*slot), id])).expect("a value")
     };
     assert_eq!(read(json!("latest")), hex(*value));
-    assert_eq!(read(json!({"block_number": 1})), hex(node.store.storage_at(&exchange, slot, Height(1)).expect("readable")));
+    assert_eq!(
+        read(json!({"block_number": 1})),
+        hex(node.store().storage_at(&exchange, slot, Height(1)).expect("readable"))
+    );
     let params = json!([hex(exchange), hex(*slot), "latest", ["INCLUDE_LAST_UPDATE_BLOCK"]]);
     let with_block = on(&story, "/rpc/v0_10", "starknet_getStorageAt", params).expect("a value");
     assert_eq!(with_block, json!({"value": hex(*value), "last_update_block": 2}));
@@ -190,7 +193,7 @@ fn pages_of_events_add_up_to_all_events() {
     assert_eq!(pages, whole.len().div_ceil(3));
 
     let count: u64 = (0..=2)
-        .map(|h| story.node.store.header(Height(h)).expect("readable").expect("sealed").block.content.event_count)
+        .map(|h| story.node.store().header(Height(h)).expect("readable").expect("sealed").block.content.event_count)
         .sum();
     assert_eq!(whole.len() as u64, count);
     // Places are counted inside the transaction, as receipts list them.
