@@ -1,10 +1,10 @@
 //! Calls and events of the exchange class: selectors, calldata, keys and data, as `starknet/src/interface.cairo` and
 //! `exchange.cairo` declare them. A signed amount is a felt, negative ones below zero modulo the prime.
 
-use super::halves;
+use super::{SCOPE_TRADE, halves};
 use keel_types::{
-    Address, Amount, AssetId, Bytes32, Fill, FillSide, Genesis, IncidentId, IncidentValue, MarketId, MarketKind, Phase,
-    PositionValue, Price, Side, StarkKey, Ts, Withdrawal,
+    Address, Amount, AssetId, Bytes32, Fill, FillSide, Genesis, IncidentId, IncidentValue, MarketId, MarketKind,
+    MessageHash, Phase, PositionValue, Price, Seq, SessionTerms, Side, StarkKey, Ts, Withdrawal,
 };
 use starknet_types_core::felt::Felt;
 
@@ -127,6 +127,31 @@ pub fn set_prices(genesis: &Genesis, prices: &[PriceUpdate], ts: Ts) -> Call {
     call(genesis, SET_PRICES, calldata)
 }
 
+/// `set_session_key`.
+pub fn set_session_key(genesis: &Genesis, account: Address, key: StarkKey, terms: &SessionTerms) -> Call {
+    let mut calldata = vec![account.0, key.0, terms.expiry.0.into(), SCOPE_TRADE, terms.markets.len().into()];
+    calldata.extend(terms.markets.iter().map(|market| Felt::from(market.0)));
+    calldata.push(terms.max_order_notional.0.into());
+    call(genesis, SET_SESSION_KEY, calldata)
+}
+
+/// `revoke_session_key`.
+pub fn revoke_session_key(genesis: &Genesis, account: Address, key: StarkKey, seq: Seq) -> Call {
+    call(genesis, REVOKE_SESSION_KEY, vec![account.0, key.0, seq.0.into()])
+}
+
+/// `transfer`.
+pub fn transfer(
+    genesis: &Genesis,
+    sender: Address,
+    recipient: Address,
+    asset: AssetId,
+    amount: Amount,
+    hash: MessageHash,
+) -> Call {
+    call(genesis, TRANSFER, vec![sender.0, recipient.0, asset.0.into(), amount.0.into(), hash.0])
+}
+
 /// `withdraw`. The message it sends is [withdrawal_message].
 pub fn withdraw(genesis: &Genesis, withdrawal: &Withdrawal) -> Call {
     let w = withdrawal;
@@ -188,6 +213,30 @@ pub fn event_withdrawn(withdrawal: &Withdrawal) -> ExchangeEvent {
     ExchangeEvent {
         keys: vec![EVENT_WITHDRAWN, w.account.0, w.asset.0.into()],
         data: vec![w.amount.0.into(), w.recipient.to_felt(), w.id.into(), w.hash.0],
+    }
+}
+
+/// `SessionKeySet`: key (account).
+pub fn event_session_key_set(account: Address, key: StarkKey, expiry: Ts) -> ExchangeEvent {
+    ExchangeEvent { keys: vec![EVENT_SESSION_KEY_SET, account.0], data: vec![key.0, expiry.0.into()] }
+}
+
+/// `SessionKeyRevoked`: key (account).
+pub fn event_session_key_revoked(account: Address, key: StarkKey, seq: Seq) -> ExchangeEvent {
+    ExchangeEvent { keys: vec![EVENT_SESSION_KEY_REVOKED, account.0], data: vec![key.0, seq.0.into()] }
+}
+
+/// `Transferred`: keys (sender, recipient); the amount is in quantums.
+pub fn event_transferred(
+    sender: Address,
+    recipient: Address,
+    asset: AssetId,
+    amount: Amount,
+    hash: MessageHash,
+) -> ExchangeEvent {
+    ExchangeEvent {
+        keys: vec![EVENT_TRANSFERRED, sender.0, recipient.0],
+        data: vec![asset.0.into(), amount.0.into(), hash.0],
     }
 }
 

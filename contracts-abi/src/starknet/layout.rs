@@ -9,7 +9,7 @@ use super::{
 };
 use keel_types::{
     Address, Amount, AssetId, Bytes32, Genesis, IncidentId, IncidentValue, LossReasons, MarketId, MarketKind, Phase,
-    PositionValue, Price, Seq, StarkKey, StateWrite, Ts,
+    PositionValue, Price, Seq, SessionTerms, StarkKey, StateWrite, Ts,
 };
 use starknet_types_core::felt::Felt;
 use starknet_types_core::hash::{Pedersen, StarkHash};
@@ -27,6 +27,9 @@ pub const NO_ASSET: u16 = u16::MAX;
 pub const NO_CANCEL_ROOT: Felt = Felt::from_hex_unchecked("0x4e4f4e45");
 /// Slot of the cancel root within an incident's record.
 pub const CANCEL_ROOT_OFFSET: u64 = 5;
+
+/// The scope of every session key there is: trade. Bit 0 of its word.
+pub(super) const SCOPE_TRADE: Felt = Felt::ONE;
 
 /// Slots whose address is kept, at about 100 bytes each. When full, all are dropped: a slot costs two Pedersen hashes to find again.
 const CACHED_SLOTS_MAX: usize = 1 << 19;
@@ -114,6 +117,7 @@ impl Key {
             StateWrite::Market(market) => Key::Market(*market),
             StateWrite::Asset(asset) => Key::Asset(*asset),
             StateWrite::Rules => Key::Rules,
+            StateWrite::SessionKey { account, key, .. } => Key::SessionKey(*account, *key),
         }
     }
 
@@ -250,6 +254,15 @@ impl Layout {
         match write {
             StateWrite::Incident(value) => self.storage_incident(value, None),
             StateWrite::Rules => self.storage_rules(genesis),
+            StateWrite::SessionKey { account, key, terms, .. } => {
+                let mut slots = Vec::new();
+                self.put(Key::of(write), &words(genesis, write), &mut slots);
+                for (index, market) in terms.markets.iter().enumerate() {
+                    let index = u16::try_from(index).expect("a key names each market once");
+                    self.put(Key::SessionMarket(*account, *key, index), &[encode_count(market.0)], &mut slots);
+                }
+                slots
+            }
             write => {
                 let mut slots = Vec::new();
                 self.put(Key::of(write), &words(genesis, write), &mut slots);
@@ -300,7 +313,7 @@ impl Layout {
 
     /// Reads a record back from storage. `read` returns zero for an absent slot. Parameters from genesis are compared with it.
     ///
-    /// Errors name the word. Keys without a [StateWrite] of their own (publishers, counts, session keys) are read with [Layout::words].
+    /// Errors name the word. Keys without a [StateWrite] of their own (publishers, counts) are read with [Layout::words].
     pub fn load(
         &mut self,
         genesis: &Genesis,
@@ -313,7 +326,22 @@ impl Layout {
         if key.variable().slots() > 1 {
             record.same(0, version())?;
         }
+        if let StateWrite::SessionKey { account, key, .. } = expected {
+            let session = (record.count(1)?, record.same(2, SCOPE_TRADE)?, record.count::<u16>(3)?, record.count::<u64>(4)?);
+            let (expiry, (), count, max_order_notional) = session;
+            let revoked = Seq(record.count(5)?);
+            let mut markets = Vec::new();
+            for index in 0..count {
+                let at = Key::SessionMarket(*account, *key, index);
+                let words = self.words(at, read);
+                markets.push(MarketId(Record { key: at, words: &words }.count(0)?));
+            }
+            let max_order_notional = Amount(max_order_notional.into());
+            let terms = SessionTerms { expiry: Ts(expiry), markets, max_order_notional };
+            return Ok(StateWrite::SessionKey { account: *account, key: *key, terms, revoked });
+        }
         Ok(match *expected {
+            StateWrite::SessionKey { .. } => unreachable!("read above"),
             StateWrite::Account { account, .. } => {
                 StateWrite::Account { account, key: StarkKey(record.word(1)?), template: record.count(2)? }
             }
@@ -456,7 +484,19 @@ fn words(genesis: &Genesis, write: &StateWrite) -> Vec<Felt> {
         StateWrite::Market(market) => market_words(genesis, *market),
         StateWrite::Asset(asset) => asset_words(genesis, *asset),
         StateWrite::Rules => rules_words(genesis),
+        StateWrite::SessionKey { terms, revoked, .. } => vec![
+            version(),
+            encode_count(terms.expiry.0),
+            encode_word(SCOPE_TRADE, "scope"),
+            encode_count(terms.markets.len() as u64),
+            encode_count(amount_word(terms.max_order_notional)),
+            encode_count(revoked.0),
+        ],
     }
+}
+
+fn amount_word(amount: Amount) -> u128 {
+    u128::try_from(amount.0).expect("limits are checked to be non-negative")
 }
 
 fn asset_words(genesis: &Genesis, asset: AssetId) -> Vec<Felt> {
@@ -476,19 +516,18 @@ fn market_words(genesis: &Genesis, market: MarketId) -> Vec<Felt> {
         MarketKind::Spot { base } => (KIND_SPOT, base.0),
         MarketKind::Perpetual(_) => (KIND_PERPETUAL, NO_ASSET),
     };
-    let amount = |amount: Amount| u128::try_from(amount.0).expect("limits are checked to be non-negative");
     let perpetual: [u128; 9] = match market.kind {
         MarketKind::Spot { .. } => [0; 9],
         MarketKind::Perpetual(p) => [
             p.imf_ppm.into(),
             p.mmf_factor_ppm.into(),
-            amount(p.open_interest_lower),
-            amount(p.open_interest_upper),
+            amount_word(p.open_interest_lower),
+            amount_word(p.open_interest_upper),
             p.open_interest_max.0.into(),
             p.position_max.0.into(),
             p.funding_rate_max_ppm.into(),
             p.liquidation_fee_ppm.into(),
-            amount(p.impact_notional),
+            amount_word(p.impact_notional),
         ],
     };
     let mut words = vec![

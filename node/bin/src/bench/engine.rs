@@ -106,7 +106,13 @@ impl Flow<'_> {
     fn signed(&mut self, account: Address) -> Signed {
         self.nonce += 1;
         let valid_until = Ts(self.ts).plus_ms(60_000);
-        Signed { account, nonce: self.nonce, valid_until, hash: MessageHash(Felt::from(self.nonce)) }
+        Signed {
+            account,
+            nonce: self.nonce,
+            valid_until,
+            hash: MessageHash(Felt::from(self.nonce)),
+            session_key: StarkKey::default(),
+        }
     }
 
     fn next(&mut self) -> Command {

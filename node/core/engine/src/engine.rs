@@ -194,6 +194,14 @@ impl Engine {
             Command::EnterSafeMode(c) => self.enter_safe_mode(c),
             Command::SetPhase(c) => self.set_phase(c),
             Command::Resume(c) => self.resume(c),
+            Command::SessionKey(_)
+            | Command::RevokeSessionKey(_)
+            | Command::Session(_)
+            | Command::Modify(_)
+            | Command::ScheduleCancel(_)
+            | Command::Transfer(_)
+            | Command::SessionCancel(_)
+            | Command::SessionCancelAll(_) => self.not_supported(command),
         }
     }
 

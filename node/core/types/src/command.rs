@@ -12,6 +12,9 @@ pub struct Signed {
     /// Until when the message may be admitted.
     pub valid_until: Ts,
     pub hash: MessageHash,
+    /// The session key that signed; zero: the account's main key did. Whether it may is the engine's question, so that a revocation
+    /// takes effect at a sequence number.
+    pub session_key: StarkKey,
 }
 
 /// One entry of the journal: everything that can change the engine. Closed; borsh tags are the declaration order and final.
@@ -34,6 +37,17 @@ pub enum Command {
     SetPhase(SetPhase),
     /// An operator lets an incident go on that waits for one.
     Resume(Resume),
+    SessionKey(GrantSessionKey),
+    RevokeSessionKey(RevokeSessionKey),
+    /// Logs a WebSocket in.
+    Session(OpenSession),
+    Modify(ModifyOrder),
+    ScheduleCancel(ScheduleCancel),
+    Transfer(Transfer),
+    /// An unsigned cancel on a logged-in WebSocket.
+    SessionCancel(SessionCancel),
+    /// The same for all orders; also what the node does when such a WebSocket is lost.
+    SessionCancelAll(SessionCancelAll),
 }
 
 /// Binds an account address to a Stark key. The address was derived from a genesis template at ingress.
@@ -168,6 +182,70 @@ pub struct Resume {
     pub operator: u8,
 }
 
+/// Lets a key trade for the account; granting a key again replaces its terms. [spec exchange, Accounts and keys]
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct GrantSessionKey {
+    pub signed: Signed,
+    pub key: StarkKey,
+    pub terms: SessionTerms,
+}
+
+/// Ends a session key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct RevokeSessionKey {
+    pub signed: Signed,
+    pub key: StarkKey,
+}
+
+/// Logs a WebSocket in: from now on it may send cancels unsigned. Uses up its nonce, so that it logs in once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct OpenSession {
+    pub signed: Signed,
+}
+
+/// New limit price and total size (fills included) of an open or untriggered order. [spec exchange, Orders: modify]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct ModifyOrder {
+    pub signed: Signed,
+    pub order: MessageHash,
+    pub price: Price,
+    pub size: Qty,
+}
+
+/// Dead man's switch: cancels all orders of the account at a time; 0 takes it back. [spec exchange, Orders]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct ScheduleCancel {
+    pub signed: Signed,
+    pub at: Ts,
+}
+
+/// Moves an amount to another account on this exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Transfer {
+    pub signed: Signed,
+    pub recipient: Address,
+    pub asset: AssetId,
+    /// Quantums.
+    pub amount: Amount,
+}
+
+/// See [Command::SessionCancel]. Exactly one of `order` and `client_id` is non-zero.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct SessionCancel {
+    pub account: Address,
+    pub order: MessageHash,
+    pub client_id: u128,
+}
+
+/// See [Command::SessionCancelAll].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct SessionCancelAll {
+    pub account: Address,
+    pub market: Option<MarketId>,
+    /// Sent by the node because the connection was lost, with cancel-on-disconnect on.
+    pub disconnected: bool,
+}
+
 impl Command {
     /// The signed envelope, for commands of users.
     pub fn signed(&self) -> Option<&Signed> {
@@ -177,7 +255,15 @@ impl Command {
             Command::Cancel(c) => Some(&c.signed),
             Command::CancelAll(c) => Some(&c.signed),
             Command::Withdraw(c) => Some(&c.signed),
-            Command::Tick
+            Command::SessionKey(c) => Some(&c.signed),
+            Command::RevokeSessionKey(c) => Some(&c.signed),
+            Command::Session(c) => Some(&c.signed),
+            Command::Modify(c) => Some(&c.signed),
+            Command::ScheduleCancel(c) => Some(&c.signed),
+            Command::Transfer(c) => Some(&c.signed),
+            Command::SessionCancel(_)
+            | Command::SessionCancelAll(_)
+            | Command::Tick
             | Command::Prices(_)
             | Command::Deposit(_)
             | Command::SealBlock(_)
@@ -186,5 +272,26 @@ impl Command {
             | Command::SetPhase(_)
             | Command::Resume(_) => None,
         }
+    }
+
+    /// The account a user's command is of, signed or not; `None` for commands of the node.
+    pub fn account(&self) -> Option<Address> {
+        match self {
+            Command::SessionCancel(c) => Some(c.account),
+            Command::SessionCancelAll(c) => Some(c.account),
+            other => other.signed().map(|signed| signed.account),
+        }
+    }
+
+    /// Whether it can only take orders away: its lane is shed last and drained first.
+    pub fn is_cancel(&self) -> bool {
+        matches!(
+            self,
+            Command::Cancel(_)
+                | Command::CancelAll(_)
+                | Command::SessionCancel(_)
+                | Command::SessionCancelAll(_)
+                | Command::ScheduleCancel(_)
+        )
     }
 }

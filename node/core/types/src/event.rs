@@ -89,6 +89,50 @@ pub enum Event {
     SystemRejected {
         reject: Reject,
     },
+    SessionKeySet {
+        account: Address,
+        key: StarkKey,
+        terms: SessionTerms,
+    },
+    SessionKeyRevoked {
+        account: Address,
+        key: StarkKey,
+        seq: Seq,
+    },
+    SessionOpened {
+        account: Address,
+        hash: MessageHash,
+    },
+    /// The account's dead man's switch; 0: taken back.
+    CancelScheduled {
+        account: Address,
+        at: Ts,
+    },
+    Transferred {
+        account: Address,
+        recipient: Address,
+        asset: AssetId,
+        amount: Amount,
+        hash: MessageHash,
+    },
+    /// An order was triggered and then refused; an [Event::Order] that ends it follows.
+    TriggerRefused {
+        order: MessageHash,
+        account: Address,
+        reject: Reject,
+    },
+    /// Funding of a market accrued. [spec exchange, Oracle, mark, funding]
+    Funding {
+        market: MarketId,
+        /// Rate per 8 hours, parts per 1e6 (rounded towards zero; the index is exact).
+        rate_ppm: i64,
+        /// Quote quantums per base unit, accrued since genesis.
+        index: Amount,
+        /// Accrued up to then.
+        ts: Ts,
+    },
+    /// One step of a liquidation, with everything needed to recompute it. [spec exchange, Liquidation]
+    Liquidation(Box<LiquidationReceipt>),
 }
 
 /// One transition of one order. [spec exchange, Orders]
@@ -183,6 +227,14 @@ pub enum OutcomeResult {
     Withdrawn {
         id: u64,
     },
+    SessionKeySet,
+    SessionKeyRevoked,
+    SessionOpened,
+    /// The dead man's switch now stands at this time; 0: taken back.
+    Scheduled {
+        at: Ts,
+    },
+    Transferred,
 }
 
 crate::order::text_enum! {

@@ -53,7 +53,7 @@ impl Side {
 }
 
 text_enum! {
-    /// Type of an order. The trigger types are decided here and refused with `UNSUPPORTED_TYPE` until triggers exist.
+    /// Type of an order. The last four wait for the mark to reach their trigger price.
     OrderType {
         Limit = "LIMIT",
         /// With a worst price; price 0 means the band edge.
@@ -66,7 +66,7 @@ text_enum! {
 }
 
 text_enum! {
-    /// Time in force. GTT and FOK are decided here and refused with `UNSUPPORTED_TIME_IN_FORCE` until they exist.
+    /// Time in force. GTT ends by itself at `goodTil`; FOK trades its whole size at once or nothing.
     TimeInForce { Gtc = "GTC", Gtt = "GTT", Ioc = "IOC", Fok = "FOK", PostOnly = "POST_ONLY" }
 }
 
@@ -119,6 +119,18 @@ text_enum! {
         Liquidation = "LIQUIDATION",
         /// Cancelled by a safe-mode incident. [spec safe-mode]
         SafeMode = "SAFE_MODE",
+        /// New price or size by its owner.
+        Modified = "MODIFIED",
+        /// The mark reached the trigger price.
+        Triggered = "TRIGGERED",
+        /// Triggered, but refused when placed; the event before says why.
+        TriggerRefused = "TRIGGER_REFUSED",
+        /// A FOK that could not trade its whole size.
+        FillOrKill = "FILL_OR_KILL",
+        /// The WebSocket session that asked for it was lost.
+        Disconnected = "DISCONNECTED",
+        /// The position it would close was closed against a bankrupt account.
+        AutoDeleveraging = "AUTO_DELEVERAGING",
     }
 }
 

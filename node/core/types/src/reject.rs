@@ -55,6 +55,24 @@ text_enum! {
         DepositRefused = "DEPOSIT_REFUSED",
         /// Later than the others, so last: would break a reduce-only rule.
         ReduceOnlyWouldIncrease = "REDUCE_ONLY_WOULD_INCREASE",
+        // Session keys.
+        UnknownSessionKey = "UNKNOWN_SESSION_KEY",
+        SessionKeyExpired = "SESSION_KEY_EXPIRED",
+        /// Outside its markets, or above its largest order.
+        SessionKeyScope = "SESSION_KEY_SCOPE",
+        /// Only the main key withdraws, transfers and manages keys.
+        SessionKeyForbidden = "SESSION_KEY_FORBIDDEN",
+        BadExpiry = "BAD_EXPIRY",
+        TooManySessionKeys = "TOO_MANY_SESSION_KEYS",
+        // Times and triggers of orders.
+        BadGoodTil = "BAD_GOOD_TIL",
+        TriggerPriceRequired = "TRIGGER_PRICE_REQUIRED",
+        ScheduleTooSoon = "SCHEDULE_TOO_SOON",
+        // Modify.
+        SizeBelowFilled = "SIZE_BELOW_FILLED",
+        NothingToModify = "NOTHING_TO_MODIFY",
+        /// Funds and fees of the exchange itself are not moved by message.
+        AccountReserved = "ACCOUNT_RESERVED",
     }
 }
 
@@ -92,6 +110,17 @@ impl Reject {
             Reject::UnknownAsset => "asset",
             Reject::AmountNotPositive | Reject::AmountNotWithdrawable => "amount",
             Reject::BadRecipient => "recipient",
+            Reject::UnknownSessionKey
+            | Reject::SessionKeyExpired
+            | Reject::SessionKeyForbidden
+            | Reject::TooManySessionKeys => "key",
+            Reject::SessionKeyScope => "market",
+            Reject::BadExpiry => "expiry",
+            Reject::BadGoodTil => "goodTil",
+            Reject::TriggerPriceRequired => "triggerPrice",
+            Reject::ScheduleTooSoon => "at",
+            Reject::SizeBelowFilled | Reject::NothingToModify => "size",
+            Reject::AccountReserved => "account",
             Reject::TooManyOrders
             | Reject::PhaseForbids
             | Reject::WrongIncident

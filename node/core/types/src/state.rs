@@ -60,6 +60,23 @@ pub enum StateWrite {
     Asset(AssetId),
     /// Rules version, publishers, fee and insurance accounts: written once, at genesis.
     Rules,
+    SessionKey {
+        account: Address,
+        key: StarkKey,
+        terms: SessionTerms,
+        /// Command that ended it; 0 while it may be used.
+        revoked: Seq,
+    },
+}
+
+/// What a session key may do: trade, until a time, within bounds. [spec exchange, Accounts and keys]
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct SessionTerms {
+    pub expiry: Ts,
+    /// Rising; empty: all markets.
+    pub markets: Vec<MarketId>,
+    /// Largest notional of one order, quote quantums; 0: the market's own bound.
+    pub max_order_notional: Amount,
 }
 
 /// A position as the chain stores it. [spec exchange, Perpetuals]

@@ -18,6 +18,8 @@ pub struct Account {
     pub balances: BTreeMap<AssetId, Amount>,
     /// Only those that are not flat.
     pub positions: BTreeMap<MarketId, PositionValue>,
+    /// Only those that were not revoked; some may have expired.
+    pub session_keys: BTreeMap<StarkKey, SessionTerms>,
 }
 
 /// What is known of a market besides its book.
@@ -293,6 +295,13 @@ impl State {
             }
             StateWrite::Incident(incident) => {
                 self.incidents.insert(incident.incident, *incident);
+            }
+            StateWrite::SessionKey { account, key, terms, revoked } => {
+                let keys = &mut self.account(*account).session_keys;
+                match revoked {
+                    Seq(0) => drop(keys.insert(*key, terms.clone())),
+                    _ => drop(keys.remove(key)),
+                }
             }
             // Genesis itself; the view has it already.
             StateWrite::Market(_) | StateWrite::Asset(_) | StateWrite::Rules => {}

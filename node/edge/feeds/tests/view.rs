@@ -119,7 +119,7 @@ impl Story {
     fn signed(&mut self, account: Address) -> Signed {
         self.nonce += 1;
         let hash = MessageHash(Felt::from(0x1_0000_0000 + self.nonce));
-        Signed { account, nonce: self.nonce, valid_until: self.now.plus_ms(60_000), hash }
+        Signed { account, nonce: self.nonce, valid_until: self.now.plus_ms(60_000), hash, session_key: StarkKey::default() }
     }
 
     fn actor(&mut self) -> Address {

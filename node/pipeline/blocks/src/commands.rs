@@ -52,7 +52,7 @@ struct Fills {
     last_seq: Seq,
 }
 
-/// Consecutive fills of one market and the words they leave: one `settle_fills`.
+/// Consecutive fills of one market and the words they leave: one `settle_fills`; without fills and but for funding, one `set_funding`.
 struct Run {
     market: MarketId,
     fills: Vec<Fill>,
@@ -73,7 +73,8 @@ impl Drafts {
             return Ok(());
         }
         match &executed.command {
-            Command::Place(_) => self.fills(genesis, executed),
+            // A tick liquidates, triggers and accrues funding: what it changes has the shape of fills.
+            Command::Place(_) | Command::Modify(_) | Command::Tick => self.fills(genesis, executed),
             command => {
                 let draft = match command {
                     Command::Register(_) => register(genesis, executed)?,
@@ -82,10 +83,17 @@ impl Drafts {
                     Command::Deposit(deposit) => handle_deposit(genesis, executed, deposit)?,
                     Command::EnterSafeMode(_) => enter_safe_mode(genesis, state, executed)?,
                     Command::SetPhase(_) => set_phase(genesis, executed)?,
+                    Command::SessionKey(_) | Command::RevokeSessionKey(_) => session_key(genesis, executed)?,
+                    Command::Transfer(_) => transfer(genesis, executed)?,
                     Command::Place(_)
+                    | Command::Modify(_)
                     | Command::Tick
                     | Command::Cancel(_)
                     | Command::CancelAll(_)
+                    | Command::SessionCancel(_)
+                    | Command::SessionCancelAll(_)
+                    | Command::Session(_)
+                    | Command::ScheduleCancel(_)
                     | Command::SealBlock(_)
                     | Command::BatchConfirmed(_)
                     | Command::Resume(_) => return Err(unexplained(executed, &executed.writes[0])),
@@ -104,8 +112,8 @@ impl Drafts {
     }
 
     fn fills(&mut self, genesis: &Genesis, executed: &Executed) -> Result<(), BlocksError> {
-        let run = Run::of(executed)?;
-        let count = run.fills.len();
+        let runs = Run::of(executed)?;
+        let count: usize = runs.iter().map(|run| run.fills.len()).sum();
         if self.fills.as_ref().is_some_and(|open| open.count + count > FILLS_PER_TRANSACTION_MAX) {
             self.close_fills(genesis);
         }
@@ -113,9 +121,11 @@ impl Drafts {
         let open = self.fills.get_or_insert_with(|| Fills { runs: vec![], count: 0, first_seq: seq, last_seq: seq });
         open.last_seq = seq;
         open.count += count;
-        match open.runs.last_mut().filter(|last| last.market == run.market) {
-            Some(last) => last.extend(run),
-            None => open.runs.push(run),
+        for run in runs {
+            match open.runs.last_mut().filter(|last| last.market == run.market) {
+                Some(last) => last.extend(run),
+                None => open.runs.push(run),
+            }
         }
         Ok(())
     }
@@ -129,14 +139,17 @@ impl Drafts {
 }
 
 impl Run {
-    fn of(executed: &Executed) -> Result<Run, BlocksError> {
-        let fill = |event: &Event| if let Event::Fill(fill) = event { Some(*fill) } else { None };
-        let fills: Vec<Fill> = executed.events.iter().filter_map(fill).collect();
-        let market = fills.first().map(|fill| fill.market).ok_or_else(|| unexplained(executed, &executed.writes[0]))?;
-        if fills.iter().any(|fill| fill.market != market) {
-            return Err(incoherent(executed, "filled in two markets"));
+    /// The command's fills, a run per market in the order of their first fill; the words they left are the last run's.
+    fn of(executed: &Executed) -> Result<Vec<Run>, BlocksError> {
+        let mut runs: Vec<Run> = Vec::new();
+        for event in &executed.events {
+            let Event::Fill(fill) = event else { continue };
+            match runs.iter_mut().find(|run| run.market == fill.market) {
+                Some(run) => run.fills.push(*fill),
+                None => runs.push(Run::new(fill.market, vec![*fill])),
+            }
         }
-        let mut run = Run { market, fills, balances: BTreeMap::new(), positions: BTreeMap::new(), funding: BTreeMap::new() };
+        let mut run = runs.pop().unwrap_or_else(|| Run::new(MarketId(0), vec![]));
         for write in &executed.writes {
             match write {
                 StateWrite::Balance { account, asset, amount } => {
@@ -151,7 +164,12 @@ impl Run {
                 other => return Err(unexplained(executed, other)),
             }
         }
-        Ok(run)
+        runs.push(run);
+        Ok(runs)
+    }
+
+    fn new(market: MarketId, fills: Vec<Fill>) -> Run {
+        Run { market, fills, balances: BTreeMap::new(), positions: BTreeMap::new(), funding: BTreeMap::new() }
     }
 
     fn extend(&mut self, later: Run) {
@@ -173,6 +191,9 @@ impl Run {
 
     fn call(self, genesis: &Genesis) -> Call {
         let funding = self.funding();
+        if self.fills.is_empty() && self.balances.is_empty() && self.positions.is_empty() {
+            return contract::set_funding(genesis, &funding);
+        }
         let balances: Vec<_> =
             self.balances.into_iter().map(|((account, asset), amount)| (account, asset, amount)).collect();
         let positions: Vec<_> = self.positions.into_iter().map(|((account, market), p)| (account, market, p)).collect();
@@ -187,6 +208,39 @@ fn register(genesis: &Genesis, executed: &Executed) -> Result<Draft, BlocksError
     };
     let call = contract::register(genesis, account, key, template);
     Ok(invoke(genesis, executed, vec![call], vec![contract::event_registered(account, key, template)]))
+}
+
+fn session_key(genesis: &Genesis, executed: &Executed) -> Result<Draft, BlocksError> {
+    let [StateWrite::SessionKey { account, key, terms, revoked }] = &executed.writes[..] else {
+        let other = executed.writes.iter().find(|write| !matches!(write, StateWrite::SessionKey { .. }));
+        return Err(unexplained(executed, other.unwrap_or(&executed.writes[0])));
+    };
+    let (call, event) = match revoked {
+        Seq(0) => (
+            contract::set_session_key(genesis, *account, *key, terms),
+            contract::event_session_key_set(*account, *key, terms.expiry),
+        ),
+        seq => (
+            contract::revoke_session_key(genesis, *account, *key, *seq),
+            contract::event_session_key_revoked(*account, *key, *seq),
+        ),
+    };
+    Ok(invoke(genesis, executed, vec![call], vec![event]))
+}
+
+fn transfer(genesis: &Genesis, executed: &Executed) -> Result<Draft, BlocksError> {
+    explain(executed, |write| matches!(write, StateWrite::Balance { .. }))?;
+    let transferred = executed.events.iter().find_map(|event| match event {
+        Event::Transferred { account, recipient, asset, amount, hash } => {
+            Some((*account, *recipient, *asset, *amount, *hash))
+        }
+        _ => None,
+    });
+    let (account, recipient, asset, amount, hash) =
+        transferred.ok_or(incoherent(executed, "transferred without an event"))?;
+    let call = contract::transfer(genesis, account, recipient, asset, amount, hash);
+    let event = contract::event_transferred(account, recipient, asset, amount, hash);
+    Ok(invoke(genesis, executed, vec![call], vec![event]))
 }
 
 fn withdraw(genesis: &Genesis, executed: &Executed) -> Result<Draft, BlocksError> {

@@ -259,8 +259,13 @@ impl Message {
     /// The engine's command, with `hash` as the message's identity. Fails on names that the chain does not have and on messages
     /// that are [not yet supported](MessageKind::is_supported).
     pub fn to_command(&self, genesis: &Genesis, hash: MessageHash) -> Result<Command, IngressError> {
-        let signed =
-            Signed { account: self.account(), nonce: self.nonce(), valid_until: Millis(self.valid_until_ms()).ts(), hash };
+        let signed = Signed {
+            account: self.account(),
+            nonce: self.nonce(),
+            valid_until: Millis(self.valid_until_ms()).ts(),
+            hash,
+            session_key: StarkKey::default(),
+        };
         let market =
             |name: &ShortText| genesis.market_id(name.as_str()).ok_or(IngressError::Rejected(Reject::UnknownMarket));
         Ok(match self {

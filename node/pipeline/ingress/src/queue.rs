@@ -32,16 +32,9 @@ impl Lane {
     /// The lane a command takes.
     pub fn of(command: &Command) -> Lane {
         match command {
-            Command::Cancel(_) | Command::CancelAll(_) => Lane::Cancel,
-            Command::Register(_) | Command::Place(_) | Command::Withdraw(_) => Lane::Order,
-            Command::Tick
-            | Command::Prices(_)
-            | Command::Deposit(_)
-            | Command::SealBlock(_)
-            | Command::BatchConfirmed(_)
-            | Command::EnterSafeMode(_)
-            | Command::SetPhase(_)
-            | Command::Resume(_) => Lane::System,
+            command if command.is_cancel() => Lane::Cancel,
+            command if command.account().is_some() => Lane::Order,
+            _ => Lane::System,
         }
     }
 }
@@ -293,7 +286,13 @@ mod tests {
     const NO_WAIT: Duration = Duration::ZERO;
 
     fn signed(account: u64, nonce: u64) -> Signed {
-        Signed { account: Address(Felt::from(account)), nonce, valid_until: Ts(1), hash: MessageHash(Felt::from(nonce)) }
+        Signed {
+            account: Address(Felt::from(account)),
+            nonce,
+            valid_until: Ts(1),
+            hash: MessageHash(Felt::from(nonce)),
+            session_key: StarkKey::default(),
+        }
     }
     fn order(account: u64, nonce: u64) -> Command {
         Command::Place(PlaceOrder {

@@ -12,8 +12,8 @@ pub fn order_batch(mut batch: Vec<Submission>) -> Vec<Submission> {
     let mut keyed: Vec<(Class, Submission)> = Vec::with_capacity(batch.len());
     for submission in batch {
         let mut class = Class::of(&submission.command);
-        if let Some(signed) = submission.command.signed() {
-            let own = slowest.entry(signed.account).or_insert(class);
+        if let Some(account) = submission.command.account() {
+            let own = slowest.entry(account).or_insert(class);
             *own = class.max(*own);
             class = *own;
         }
@@ -34,17 +34,10 @@ enum Class {
 impl Class {
     fn of(command: &Command) -> Class {
         match command {
-            Command::Cancel(_) | Command::CancelAll(_) => Class::Cancel,
+            command if command.is_cancel() => Class::Cancel,
             Command::Place(order) if order.time_in_force == TimeInForce::PostOnly => Class::PostOnly,
-            Command::Place(_) | Command::Register(_) | Command::Withdraw(_) => Class::Rest,
-            Command::Tick
-            | Command::Prices(_)
-            | Command::Deposit(_)
-            | Command::SealBlock(_)
-            | Command::BatchConfirmed(_)
-            | Command::EnterSafeMode(_)
-            | Command::SetPhase(_)
-            | Command::Resume(_) => Class::System,
+            command if command.account().is_some() => Class::Rest,
+            _ => Class::System,
         }
     }
 }
@@ -65,7 +58,13 @@ mod tests {
     fn submission(arrival: u64, word: &str) -> Submission {
         let (account, kind) = word.split_once(':').unwrap();
         let account = Address(Felt::from(account.as_bytes()[0]));
-        let signed = Signed { account, nonce: arrival, valid_until: Ts(1), hash: MessageHash(Felt::from(arrival + 1)) };
+        let signed = Signed {
+            account,
+            nonce: arrival,
+            valid_until: Ts(1),
+            hash: MessageHash(Felt::from(arrival + 1)),
+            session_key: StarkKey::default(),
+        };
         let place = |time_in_force| {
             Command::Place(PlaceOrder {
                 signed,

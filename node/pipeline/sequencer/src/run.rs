@@ -303,7 +303,7 @@ impl<J: Journal> Sequencer<J> {
     /// Queued commands are answered, none is executed; the record is alone in its batch. [spec safe-mode, What it does]
     fn enter_safe_mode(&mut self, loss: Loss) -> Result<(), Stop> {
         let queued = self.waiting.drain(..).chain(self.inbox.drain(usize::MAX, Duration::ZERO));
-        let (system_commands, users): (Vec<_>, Vec<_>) = queued.partition(|s| s.command.signed().is_none());
+        let (system_commands, users): (Vec<_>, Vec<_>) = queued.partition(|s| s.command.account().is_none());
         for submission in users {
             shed(submission, Shed::SafeMode);
         }

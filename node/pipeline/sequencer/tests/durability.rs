@@ -76,6 +76,7 @@ fn registration(nonce: u64) -> Command {
         nonce,
         valid_until: now().plus_ms(60_000),
         hash: MessageHash(Felt::from(nonce)),
+        session_key: StarkKey::default(),
     };
     Command::Register(Register { signed, key: StarkKey(Felt::from(5)), template: 0 })
 }

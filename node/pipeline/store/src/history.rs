@@ -174,7 +174,15 @@ impl<'a> Rows<'a> {
                 | Event::SafeModeEntered { .. }
                 | Event::PhaseChanged { .. }
                 | Event::Resumed { .. }
-                | Event::SystemRejected { .. } => {}
+                | Event::SystemRejected { .. }
+                | Event::SessionKeySet { .. }
+                | Event::SessionKeyRevoked { .. }
+                | Event::SessionOpened { .. }
+                | Event::CancelScheduled { .. }
+                | Event::Transferred { .. }
+                | Event::TriggerRefused { .. }
+                | Event::Funding { .. }
+                | Event::Liquidation(_) => {}
             }
         }
         Ok(())

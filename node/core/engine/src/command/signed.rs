@@ -109,4 +109,12 @@ impl Engine {
     pub(super) fn refuse_system(&mut self, reject: Reject) {
         self.plan.events.push(Event::SystemRejected { reject });
     }
+
+    /// A command whose rules are not there yet.
+    pub(crate) fn not_supported(&mut self, command: &Command) {
+        match command.signed() {
+            Some(signed) => self.signed(signed, Terms::ORDER, |_, _| Err(Reject::UnsupportedType)),
+            None => self.refuse_system(Reject::UnsupportedType),
+        }
+    }
 }

@@ -326,5 +326,15 @@ fn describe(event: &Event) -> String {
         Event::Resumed { operator, .. } => format!("resumed by {operator}"),
         Event::BlockSealed { height } => format!("sealed {height}"),
         Event::BatchConfirmed { batch } => format!("confirmed {batch}"),
+        Event::SessionKeySet { account, .. } => format!("{} session key set", actor(account)),
+        Event::SessionKeyRevoked { account, .. } => format!("{} session key revoked", actor(account)),
+        Event::SessionOpened { account, .. } => format!("{} session opened", actor(account)),
+        Event::CancelScheduled { account, at } => format!("{} cancels all at {}", actor(account), at.ms()),
+        Event::Transferred { account, recipient, amount, .. } => {
+            format!("{} transferred {amount} to {}", actor(account), actor(recipient))
+        }
+        Event::TriggerRefused { account, reject, .. } => format!("{} trigger refused: {reject}", actor(account)),
+        Event::Funding { market, rate_ppm, index, .. } => format!("funding of {market} {rate_ppm} ppm, index {index}"),
+        Event::Liquidation(receipt) => format!("liquidation of {}: {:?}", actor(&receipt.account), receipt.decision),
     }
 }

@@ -112,6 +112,7 @@ fn same_key(a: &StateWrite, b: &StateWrite) -> bool {
         (Incident(a), Incident(b)) => a.incident == b.incident,
         (Market(a), Market(b)) => a == b,
         (Asset(a), Asset(b)) => a == b,
+        (SessionKey { account: a, key: x, .. }, SessionKey { account: b, key: y, .. }) => (a, x) == (b, y),
         _ => false,
     }
 }
@@ -213,6 +214,7 @@ impl World {
             nonce: self.nonce,
             valid_until: self.now.plus_ms(60_000),
             hash: MessageHash(Felt::from(0x1_0000_0000 + self.nonce)),
+            session_key: StarkKey::default(),
         }
     }
 

@@ -182,7 +182,13 @@ impl<'a> Script<'a> {
     }
 
     fn signed(&self, account: Address) -> Signed {
-        Signed { account, nonce: self.seq, valid_until: Ts(0), hash: order(0x1_0000 + self.seq) }
+        Signed {
+            account,
+            nonce: self.seq,
+            valid_until: Ts(0),
+            hash: order(0x1_0000 + self.seq),
+            session_key: StarkKey::default(),
+        }
     }
 
     fn credit(&mut self, account: Address, asset: AssetId, amount: i128) -> StateWrite {

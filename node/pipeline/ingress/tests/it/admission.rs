@@ -24,7 +24,13 @@ async fn an_order_arrives_with_every_field_and_its_hash() {
     let message = decoded(MessageKind::Order, order_fields(&alice(), 5));
     let hash = keel_ingress::snip12::message_hash(&door.domain, &alice().account, &message);
     let expected = PlaceOrder {
-        signed: Signed { account: alice().account, nonce: 5, valid_until: Ts::from_ms(NOW_MS + 60_000), hash },
+        signed: Signed {
+            account: alice().account,
+            nonce: 5,
+            valid_until: Ts::from_ms(NOW_MS + 60_000),
+            hash,
+            session_key: StarkKey::default(),
+        },
         market: MarketId(0),
         side: Side::Buy,
         order_type: OrderType::Limit,
