@@ -417,6 +417,12 @@ impl Engine {
         self.books.iter().map(Book::len).sum()
     }
 
+    /// Accounts whose standing was computed anew because they were touched or a market left their range, ever: what shows that a mark
+    /// update visits few.
+    pub fn accounts_visited(&self) -> u64 {
+        self.watch.visits
+    }
+
     /// The book of a market, read-only.
     pub fn book(&self, market: MarketId) -> Option<&Book> {
         self.books.get(usize::from(market.0))
