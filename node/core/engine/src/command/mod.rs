@@ -4,11 +4,17 @@ mod block;
 mod cancel;
 mod deposit;
 mod matching;
+mod modify;
 mod place;
 mod prices;
 mod register;
 mod safe_mode;
+mod schedule;
+mod session;
 mod signed;
+mod tick;
+mod transfer;
+mod trigger;
 mod withdraw;
 
 pub(crate) use cancel::Ending;
