@@ -33,9 +33,28 @@ pub(crate) struct Account {
     /// Key and template, once registered.
     pub key: Option<(StarkKey, u8)>,
     pub nonces: Nonces,
+    /// By the key's big-endian bytes. Kept when revoked or expired: the chain keeps them too.
+    pub session_keys: BTreeMap<[u8; 32], SessionKey>,
+    /// Dead man's switch: when all orders are cancelled; 0: never.
+    pub cancel_at: Ts,
     /// Open orders: (part of the hash, slot). Its order is never seen outside.
     orders: BTreeSet<(u64, u32)>,
     client_ids: BTreeMap<u128, u32>,
+}
+
+/// A session key as the chain stores it.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub(crate) struct SessionKey {
+    pub terms: SessionTerms,
+    /// Command that ended it; 0 while it may be used.
+    pub revoked: Seq,
+}
+
+impl SessionKey {
+    /// Neither revoked nor expired.
+    pub fn is_live(&self, now: Ts) -> bool {
+        self.revoked == Seq(0) && self.terms.expiry > now
+    }
 }
 
 /// The messages an account has used. [spec exchange, Replay]
@@ -103,7 +122,11 @@ impl Nonces {
 }
 
 impl Account {
-    /// Slots of the open orders, in no order that may be shown.
+    pub fn session_key(&self, key: &StarkKey) -> Option<&SessionKey> {
+        self.session_keys.get(&key.0.to_bytes_be())
+    }
+
+    /// Slots of the open orders, untriggered ones too, in no order that may be shown.
     pub fn orders(&self) -> impl Iterator<Item = u32> + '_ {
         self.orders.iter().map(|(_, slot)| *slot)
     }
@@ -162,6 +185,8 @@ impl Accounts {
             address,
             key: None,
             nonces: Nonces::default(),
+            session_keys: BTreeMap::new(),
+            cancel_at: Ts(0),
             orders: BTreeSet::new(),
             client_ids: BTreeMap::new(),
         });

@@ -1,4 +1,5 @@
 use crate::Engine;
+use crate::due::Due;
 use keel_ledger::{Holdings, Sums};
 use keel_types::*;
 
@@ -21,6 +22,8 @@ pub enum Violation {
     Crossed { market: MarketId, bid: Price, ask: Price },
     /// An order and its place in the book disagree.
     BookMismatch { order: MessageHash },
+    /// An index of what is due, or of an account's orders, is not what they make it.
+    Index,
     /// The book holds another number of orders than there are.
     BookLength { market: MarketId, book: u64, orders: u64 },
     /// An account without its quote balance.
@@ -43,6 +46,7 @@ impl Engine {
         self.check_orders(&mut found);
         self.check_books(&mut found);
         self.check_watch(&mut found);
+        self.check_indices(&mut found);
         let (phase, count) = (self.globals.phase.phase, self.open_orders() as u64);
         if phase < Phase::Spot && count > 0 {
             found.push(Violation::OpenOrders { phase, count });
@@ -96,7 +100,7 @@ impl Engine {
     fn check_orders(&self, found: &mut Vec<Violation>) {
         let (assets, markets) = (self.rules.genesis.assets.len(), self.rules.genesis.markets.len());
         let mut expected = vec![Holdings::new(assets, markets); self.accounts.len() as usize];
-        for order in self.orders.all_installed().iter().filter(|order| order.live) {
+        for order in self.orders.all_installed().iter().filter(|order| order.is_open()) {
             self.count_order(&mut expected[order.account as usize], order);
         }
         for ((account, kept), expected) in self.accounts.all().iter().zip(self.holdings.all_installed()).zip(&expected) {
@@ -116,6 +120,25 @@ impl Engine {
                     found.push(Violation::ReduceOnly { account: account.address, market });
                 }
             }
+        }
+    }
+
+    /// What is due and whose orders are whose, computed again.
+    fn check_indices(&self, found: &mut Vec<Violation>) {
+        let mut due = Due::new(self.markets.all_installed().iter().map(|market| market.mark));
+        for (i, account) in self.accounts.all().iter().enumerate() {
+            due.move_switch(i as u32, Ts(0), account.cancel_at);
+        }
+        let mut open = 0;
+        let mut lost = false;
+        for (slot, order) in self.orders.all_installed().iter().enumerate().filter(|(_, order)| order.is_open()) {
+            due.add_order(order, slot as u32);
+            open += 1;
+            lost |= !self.accounts.get(order.account).orders_like(&order.hash).any(|other| other == slot as u32);
+        }
+        let listed: usize = self.accounts.all().iter().map(|account| account.orders().count()).sum();
+        if lost || listed != open || due != self.due {
+            found.push(Violation::Index);
         }
     }
 

@@ -1,5 +1,5 @@
 use crate::Engine;
-use crate::accounts::Account;
+use crate::accounts::{Account, SessionKey};
 use crate::engine::Globals;
 use crate::market::MarketState;
 use keel_ledger::{Holdings, Totals};
@@ -10,7 +10,7 @@ use keel_types::*;
 pub struct Dump {
     /// Every key of chain state with its value: what all writes so far come to. Genesis keys first, then accounts.
     pub writes: Vec<StateWrite>,
-    /// Open orders by time.
+    /// Open orders by time, untriggered ones too.
     pub orders: Vec<OrderUpdate>,
     /// Last fill of each market: its number and price; `None` before the first.
     pub last_trades: Vec<Option<(TradeId, Price)>>,
@@ -36,6 +36,9 @@ mod key {
         let phase = globals.phase;
         StateWrite::Phase { phase: phase.phase, incident: phase.incident, since: phase.since }
     }
+    pub fn session_key(address: Address, key: StarkKey, session: &SessionKey) -> StateWrite {
+        StateWrite::SessionKey { account: address, key, terms: session.terms.clone(), revoked: session.revoked }
+    }
     pub fn account(address: Address, (key, template): (StarkKey, u8)) -> StateWrite {
         StateWrite::Account { account: address, key, template }
     }
@@ -48,7 +51,7 @@ impl Engine {
         for (account, holdings) in self.accounts.all().iter().zip(self.holdings.all_installed()) {
             push_account(&mut writes, account, holdings);
         }
-        let orders = self.orders.all_installed().iter().filter(|order| order.live);
+        let orders = self.orders.all_installed().iter().filter(|order| order.is_open());
         let mut orders: Vec<_> = orders.map(|order| (order.seq, self.open_update(order))).collect();
         orders.sort_unstable_by_key(|(seq, _)| *seq);
         let last_trades = self.markets.all_installed().iter();
@@ -102,6 +105,11 @@ impl Engine {
         if let Some((account, key, template)) = self.plan.key {
             writes.push(key::account(self.address_staged(account), (key, template)));
         }
+        if let Some((account, session_key, session)) = &self.plan.session
+            && self.accounts.get(*account).session_key(session_key) != Some(session)
+        {
+            writes.push(key::session_key(self.address(*account), *session_key, session));
+        }
         for (index, before, after) in self.holdings.changes() {
             push_holdings(&mut writes, self.address_staged(index), before, after);
         }
@@ -141,8 +149,15 @@ impl Engine {
     }
 }
 
+/// From big-endian bytes, as [Account::session_keys] has it.
+pub(crate) fn stark_key(bytes: &[u8; 32]) -> StarkKey {
+    StarkKey(Felt::from_bytes_be(bytes))
+}
+
 fn push_account(writes: &mut Vec<StateWrite>, account: &Account, holdings: &Holdings) {
     writes.extend(account.key.map(|key| key::account(account.address, key)));
+    let sessions = account.session_keys.iter();
+    writes.extend(sessions.map(|(key, session)| key::session_key(account.address, stark_key(key), session)));
     push_holdings(writes, account.address, None, holdings);
 }
 

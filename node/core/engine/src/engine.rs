@@ -1,5 +1,6 @@
-use crate::accounts::{Accounts, NonceEntry};
+use crate::accounts::{Accounts, NonceEntry, SessionKey};
 use crate::command::Liquidation;
+use crate::due::Due;
 use crate::image::SectionHashes;
 use crate::market::MarketState;
 use crate::order::Order;
@@ -79,6 +80,12 @@ pub(crate) struct Plan {
     pub forget_nonces: bool,
     /// A liquidation that goes on; `None` in it: ends.
     pub liquidation: Option<(u32, Option<Liquidation>)>,
+    /// A session key's new terms, or its end.
+    pub session: Option<(u32, StarkKey, SessionKey)>,
+    /// An account's dead man's switch; 0: none.
+    pub switch: Option<(u32, Ts)>,
+    /// No account has a dead man's switch any more.
+    pub switches_cleared: bool,
 }
 
 /// An exchange. See the crate's documentation.
@@ -100,6 +107,8 @@ pub struct Engine {
     pub(crate) liquidations: BTreeMap<u32, Liquidation>,
     /// Who must be looked at when a mark moves; follows from the rest.
     pub(crate) watch: Watch,
+    /// What a time or a mark will set off; follows from orders, accounts and markets.
+    pub(crate) due: Due,
     /// Indices of the accounts that receive fees and rounding.
     pub(crate) fee_account: u32,
     pub(crate) insurance_account: u32,
@@ -169,6 +178,7 @@ impl Engine {
             watch: Watch::new(genesis.markets.len()),
             now: globals.clone(),
             globals,
+            due: Due::new(genesis.markets.iter().map(|spec| spec.initial_price)),
             fee_account,
             insurance_account,
             accounts,
@@ -211,14 +221,14 @@ impl Engine {
             Command::EnterSafeMode(c) => self.enter_safe_mode(c),
             Command::SetPhase(c) => self.set_phase(c),
             Command::Resume(c) => self.resume(c),
-            Command::SessionKey(_)
-            | Command::RevokeSessionKey(_)
-            | Command::Session(_)
-            | Command::Modify(_)
-            | Command::ScheduleCancel(_)
-            | Command::Transfer(_)
-            | Command::SessionCancel(_)
-            | Command::SessionCancelAll(_) => self.not_supported(command),
+            Command::SessionKey(c) => self.grant_session_key(c),
+            Command::RevokeSessionKey(c) => self.revoke_session_key(c),
+            Command::Session(c) => self.open_session(c),
+            Command::Modify(c) => self.modify(c),
+            Command::ScheduleCancel(c) => self.schedule_cancel(c),
+            Command::Transfer(c) => self.transfer(c),
+            Command::SessionCancel(c) => self.session_cancel(c),
+            Command::SessionCancelAll(c) => self.session_cancel_all(c),
         }
     }
 
@@ -240,6 +250,7 @@ impl Engine {
     fn install(&mut self) {
         self.digest_memo = OnceLock::new();
         self.note_changes();
+        self.install_marks();
         self.install_orders();
         if let Some(address) = self.plan.account_new {
             self.accounts.add(address);
@@ -269,6 +280,10 @@ impl Engine {
         if self.plan.forget_nonces {
             self.accounts.forget_nonces(self.now.ts);
         }
+        if let Some((account, key, session)) = self.plan.session.take() {
+            self.accounts.get_mut(account).session_keys.insert(key.0.to_bytes_be(), session);
+        }
+        self.install_switches();
         self.holdings.install();
         self.orders.install();
         self.markets.install();
@@ -287,8 +302,36 @@ impl Engine {
         for (account, ..) in self.holdings.changes() {
             self.section_hashes.account_changed(account);
         }
-        if let Some((account, ..)) = self.plan.key {
+        let key = self.plan.key.map(|(account, ..)| account);
+        let session = self.plan.session.as_ref().map(|(account, ..)| *account);
+        let switch = self.plan.switch.map(|(account, _)| account);
+        for account in [key, session, switch].into_iter().flatten() {
             self.section_hashes.account_changed(account);
+        }
+        if self.plan.switches_cleared {
+            self.due.switches().for_each(|(_, account)| self.section_hashes.account_changed(account));
+        }
+    }
+
+    /// Sorts triggers by the marks that moved.
+    fn install_marks(&mut self) {
+        for (market, before, after) in self.markets.changes() {
+            if before.is_none_or(|before| before.mark != after.mark) {
+                self.due.set_mark(MarketId(market as u16), after.mark);
+            }
+        }
+    }
+
+    fn install_switches(&mut self) {
+        if self.plan.switches_cleared {
+            for (_, account) in self.due.clear_switches() {
+                self.accounts.get_mut(account).cancel_at = Ts(0);
+            }
+        }
+        if let Some((account, at)) = self.plan.switch {
+            let kept = &mut self.accounts.get_mut(account).cancel_at;
+            self.due.move_switch(account, *kept, at);
+            *kept = at;
         }
     }
 
@@ -300,27 +343,49 @@ impl Engine {
         }
         for n in 0..self.orders.touched_len() {
             let (slot, before, after) = self.orders.touched(n);
-            let (was_live, filled_before) = before.map_or((false, Qty(0)), |order| (order.live, order.filled));
-            let order = *after;
-            let book = &mut self.books[usize::from(order.market.0)];
-            match (was_live, order.live) {
-                (false, true) => {
-                    let handle = book.insert(order.side, order.price, order.remaining(), u64::from(slot));
-                    self.orders.edit(slot).handle = Some(handle);
-                    self.accounts.get_mut(order.account).add_order(&order.hash, order.client_id, slot);
-                }
-                (true, true) => {
-                    let handle = order.handle.expect("a live order is in the book");
-                    book.fill(handle, Qty(order.filled.0 - filled_before.0));
-                }
-                (true, false) => {
-                    book.remove(order.handle.expect("a live order is in the book"));
-                    self.orders_free.push(slot);
+            let (before, after) = (before.copied().filter(Order::is_open), *after);
+            self.install_in_book(slot, before.as_ref(), &after);
+            match (&before, after.is_open()) {
+                (None, true) => self.accounts.get_mut(after.account).add_order(&after.hash, after.client_id, slot),
+                (Some(order), false) => {
                     self.accounts.get_mut(order.account).remove_order(&order.hash, order.client_id, slot);
+                    self.orders_free.push(slot);
                 }
                 // Placed and ended by one command.
-                (false, false) => self.orders_free.push(slot),
+                (None, false) => self.orders_free.push(slot),
+                (Some(_), true) => {}
             }
+            if let Some(order) = before {
+                self.due.remove_order(&order, slot);
+            }
+            if after.is_open() {
+                self.due.add_order(&after, slot);
+            }
+        }
+    }
+
+    /// `before`: the open order the slot held.
+    fn install_in_book(&mut self, slot: u32, before: Option<&Order>, after: &Order) {
+        let book = &mut self.books[usize::from(after.market.0)];
+        let resting = before.filter(|order| order.live);
+        let handle = |order: &Order| order.handle.expect("a live order is in the book");
+        match resting {
+            // It kept its place: what it has less was filled, or given up by its owner.
+            Some(order) if after.live && order.seq == after.seq => {
+                let less = Qty(order.remaining().0 - after.remaining().0);
+                if !less.is_zero() {
+                    book.fill(handle(order), less);
+                }
+                return;
+            }
+            Some(order) => {
+                book.remove(handle(order));
+            }
+            None => {}
+        }
+        if after.live {
+            let handle = book.insert(after.side, after.price, after.remaining(), u64::from(slot));
+            self.orders.edit(slot).handle = Some(handle);
         }
     }
 
@@ -355,6 +420,8 @@ impl Engine {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AccountView {
     pub key: Option<StarkKey>,
+    /// When its dead man's switch cancels all its orders; 0: never.
+    pub cancel_at: Ts,
     pub holdings: Holdings,
     pub margin: Margin,
 }
@@ -412,9 +479,9 @@ impl Engine {
         self.messages.contains(message_nonce)
     }
 
-    /// Number of resting orders in all markets.
+    /// Number of open orders in all markets, resting and untriggered.
     pub fn open_orders(&self) -> usize {
-        self.books.iter().map(Book::len).sum()
+        self.books.iter().map(Book::len).sum::<usize>() + self.due.untriggered()
     }
 
     /// Accounts whose standing was computed anew because they were touched or a market left their range, ever: what shows that a mark
@@ -433,6 +500,7 @@ impl Engine {
         let index = self.accounts.find(address)?;
         let holdings = self.holdings.installed(index)?.clone();
         let margin = self.margin_of(&holdings, index);
-        Some(AccountView { key: self.accounts.get(index).key.map(|(key, _)| key), holdings, margin })
+        let account = self.accounts.get(index);
+        Some(AccountView { key: account.key.map(|(key, _)| key), cancel_at: account.cancel_at, holdings, margin })
     }
 }

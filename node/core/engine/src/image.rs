@@ -13,19 +13,22 @@
 //! | 3 totals | one, number 0 | deposited and withdrawn of each asset |
 //! | 4 market | one per market | prices, reports, hold, trades, open interest, funding |
 //! | 5 book | one per market | orders in (side, price, time) order: buys, then sells; rising price; the queue |
-//! | 6 accounts | one per 256 accounts, by index | address, key, balances, positions |
+//! | 8 untriggered | one per market | orders that wait for their trigger, by seq |
+//! | 6 accounts | one per 256 accounts, by index | address, key, balances, positions, session keys by rising key, dead man's switch |
 //! | 7 nonces | one per second at which nonces are forgotten, rising; numbers from 0 | the second; then (account, nonce, entry) in order of use, to the end |
 //!
 //! The digest hashes the hashes of sections: those of books and account pages are kept until something in them changes, those of
-//! nonces grow with them. Indices, free slots, reservations and open sizes are not encoded: they follow from the rest, and restoring
+//! nonces grow with them. Indices (what is due, too), free slots, reservations and open sizes are not encoded: they follow from the rest, and restoring
 //! computes them.
 
 use crate::Engine;
-use crate::accounts::NonceEntry;
+use crate::accounts::{NonceEntry, SessionKey};
 use crate::command::Liquidation;
+use crate::due::Due;
+use crate::dump::stark_key;
 use crate::engine::Globals;
 use crate::market::MarketState;
-use crate::order::Order;
+use crate::order::{Order, is_trigger, triggered_type};
 use crate::ranges::Ranges;
 use crate::rules::reserve_ppm;
 use crate::stage::Staged;
@@ -37,7 +40,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 /// Version of the encoding, in every snapshot and digest.
-pub const SNAPSHOT_VERSION: u32 = 1;
+pub const SNAPSHOT_VERSION: u32 = 2;
 const SNAPSHOT_MAGIC: &[u8; 8] = b"KEELSNAP";
 const DIGEST_DOMAIN: &[u8] = b"KEEL_ENGINE_DIGEST";
 /// Accounts in one section: few enough to hash again when one changes, many enough that sections are few.
@@ -50,6 +53,7 @@ const TAG_MARKET: u8 = 4;
 const TAG_BOOK: u8 = 5;
 const TAG_ACCOUNTS: u8 = 6;
 const TAG_NONCES: u8 = 7;
+const TAG_UNTRIGGERED: u8 = 8;
 
 #[derive(BorshSerialize, BorshDeserialize)]
 struct GlobalsImage {
@@ -87,12 +91,17 @@ struct AccountImage {
     /// `None`: not known to the chain.
     balances: Vec<Option<i128>>,
     positions: Vec<Option<PositionValue>>,
+    /// By rising key.
+    session_keys: Vec<(StarkKey, SessionKey)>,
+    /// 0: none.
+    cancel_at: Ts,
 }
 
 /// Length and hash of a section, kept as long as nothing in it changes.
 #[derive(Debug, Default)]
 pub(crate) struct SectionHashes {
     books: Vec<OnceLock<(u64, [u8; 32])>>,
+    untriggered: Vec<OnceLock<(u64, [u8; 32])>>,
     pages: Vec<OnceLock<(u64, [u8; 32])>>,
 }
 
@@ -101,12 +110,15 @@ impl SectionHashes {
         let pages = (accounts as usize).div_ceil(ACCOUNTS_PER_PAGE);
         SectionHashes {
             books: (0..books).map(|_| OnceLock::new()).collect(),
+            untriggered: (0..books).map(|_| OnceLock::new()).collect(),
             pages: (0..pages).map(|_| OnceLock::new()).collect(),
         }
     }
 
+    /// Or its untriggered orders.
     pub fn book_changed(&mut self, market: MarketId) {
         self.books[usize::from(market.0)].take();
+        self.untriggered[usize::from(market.0)].take();
     }
 
     /// Also when the account is new.
@@ -168,6 +180,7 @@ impl Engine {
                     number,
                     match tag {
                         TAG_BOOK => *self.section_hashes.books[number as usize].get_or_init(fresh),
+                        TAG_UNTRIGGERED => *self.section_hashes.untriggered[number as usize].get_or_init(fresh),
                         TAG_ACCOUNTS => *self.section_hashes.pages[number as usize].get_or_init(fresh),
                         _ => fresh(),
                     },
@@ -221,6 +234,7 @@ impl Engine {
             (TAG_TOTALS, 1),
             (TAG_MARKET, markets),
             (TAG_BOOK, markets),
+            (TAG_UNTRIGGERED, markets),
             (TAG_ACCOUNTS, pages),
         ]
         .into_iter()
@@ -243,6 +257,7 @@ impl Engine {
             TAG_TOTALS => put(out, &self.totals.all_installed()),
             TAG_MARKET => put(out, &self.markets.all_installed()[number as usize]),
             TAG_BOOK => self.put_book(out, number as usize),
+            TAG_UNTRIGGERED => self.put_untriggered(out, MarketId(number as u16)),
             TAG_ACCOUNTS => self.put_accounts(out, number as usize),
             other => panic!("no section has tag {other}"),
         }
@@ -254,28 +269,16 @@ impl Engine {
         put(out, &(book.len() as u32));
         for side in [Side::Buy, Side::Sell] {
             for resting in book.orders_by_price(side) {
-                let order = self.orders.all_installed()[resting.key as usize];
-                put(
-                    out,
-                    &OrderImage {
-                        hash: order.hash,
-                        account: order.account,
-                        side: order.side,
-                        price: order.price,
-                        size: order.size,
-                        filled: order.filled,
-                        client_id: order.client_id,
-                        reduce_only: order.reduce_only,
-                        order_type: order.order_type,
-                        time_in_force: order.time_in_force,
-                        self_trade: order.self_trade,
-                        trigger_price: order.trigger_price,
-                        good_til: order.good_til,
-                        seq: order.seq,
-                    },
-                );
+                put(out, &image_of(&self.orders.all_installed()[resting.key as usize]));
             }
         }
+    }
+
+    fn put_untriggered(&self, out: &mut Vec<u8>, market: MarketId) {
+        let slots = self.due.untriggered_of(market);
+        let mut orders: Vec<&Order> = slots.map(|slot| &self.orders.all_installed()[slot as usize]).collect();
+        orders.sort_unstable_by_key(|order| order.seq);
+        put(out, &orders.into_iter().map(image_of).collect::<Vec<_>>());
     }
 
     fn put_accounts(&self, out: &mut Vec<u8>, page: usize) {
@@ -290,6 +293,8 @@ impl Engine {
                     key: account.key,
                     balances: holdings.balances.iter().map(|b| b.listed.then_some(b.total)).collect(),
                     positions: holdings.markets.iter().map(|m| m.listed.then_some(m.position)).collect(),
+                    session_keys: account.session_keys.iter().map(|(k, v)| (stark_key(k), v.clone())).collect(),
+                    cancel_at: account.cancel_at,
                 },
             );
         }
@@ -316,13 +321,18 @@ impl Engine {
             ensure(market.reports.len() == genesis.oracle.publishers.len(), TAG_MARKET, i)?;
             markets.push(market);
         }
+        engine.due = Due::new(markets.iter().map(|market| market.mark));
         engine.markets = Staged::new(markets);
         let mut books: Vec<Vec<OrderImage>> = Vec::new();
         for i in 0..genesis.markets.len() as u32 {
             books.push(sections.next(TAG_BOOK, i)?);
         }
+        let mut untriggered: Vec<Vec<OrderImage>> = Vec::new();
+        for i in 0..genesis.markets.len() as u32 {
+            untriggered.push(sections.next(TAG_UNTRIGGERED, i)?);
+        }
         engine.restore_accounts(globals.accounts, sections)?;
-        engine.restore_orders(books)?;
+        engine.restore_orders(books, untriggered)?;
         for number in 0..globals.nonce_buckets {
             engine.restore_nonces(number, sections)?;
         }
@@ -341,7 +351,8 @@ impl Engine {
             let accounts: Vec<AccountImage> = sections.next(TAG_ACCOUNTS, page)?;
             for image in accounts {
                 let index = all.len() as u32;
-                let fits = image.balances.len() == assets && image.positions.len() == markets;
+                let rising = image.session_keys.windows(2).all(|w| w[0].0.0.to_bytes_be() < w[1].0.0.to_bytes_be());
+                let fits = image.balances.len() == assets && image.positions.len() == markets && rising;
                 let found = self.accounts.find(&image.address);
                 ensure(fits && found.is_none_or(|at| at == index), TAG_ACCOUNTS, page)?;
                 if found.is_none() {
@@ -356,7 +367,11 @@ impl Engine {
     }
 
     fn restore_account(&mut self, index: u32, image: AccountImage) -> Holdings {
-        self.accounts.get_mut(index).key = image.key;
+        let account = self.accounts.get_mut(index);
+        account.key = image.key;
+        account.session_keys = image.session_keys.into_iter().map(|(key, v)| (key.0.to_bytes_be(), v)).collect();
+        account.cancel_at = image.cancel_at;
+        self.due.move_switch(index, Ts(0), image.cancel_at);
         let mut holdings = Holdings::new(image.balances.len(), image.positions.len());
         for (balance, total) in holdings.balances.iter_mut().zip(image.balances) {
             balance.listed = total.is_some();
@@ -386,7 +401,11 @@ impl Engine {
     }
 
     /// Rebuilds the books in their order, and from the orders what is reserved and open.
-    fn restore_orders(&mut self, books: Vec<Vec<OrderImage>>) -> Result<(), RestoreError> {
+    fn restore_orders(
+        &mut self,
+        books: Vec<Vec<OrderImage>>,
+        untriggered: Vec<Vec<OrderImage>>,
+    ) -> Result<(), RestoreError> {
         let mut orders = Vec::new();
         let mut holdings = self.holdings.all_installed().to_vec();
         let mut hashes = BTreeSet::new();
@@ -403,11 +422,27 @@ impl Engine {
                     && image.price <= spec.price_max;
                 ensure(known && on_grid && in_range, TAG_BOOK, i as u32)?;
                 let slot = orders.len() as u32;
-                let mut order = restored(image, MarketId(i as u16));
+                let mut order = Order { live: true, ..restored(image, MarketId(i as u16)) };
                 let handle = self.books[i].insert(order.side, order.price, order.remaining(), u64::from(slot));
                 order.handle = Some(handle);
                 self.count_order(&mut holdings[order.account as usize], &order);
                 self.accounts.get_mut(order.account).add_order(&order.hash, order.client_id, slot);
+                self.due.add_order(&order, slot);
+                orders.push(order);
+            }
+        }
+        for (i, images) in untriggered.into_iter().enumerate() {
+            let mut last = Seq(0);
+            for image in images {
+                let spec = &self.rules.genesis.markets[i];
+                let known = (image.account as usize) < holdings.len() && hashes.insert(image.hash.0.to_bytes_be());
+                let seq = std::mem::replace(&mut last, image.seq);
+                ensure(known && seq < last && may_wait(&image, spec), TAG_UNTRIGGERED, i as u32)?;
+                let slot = orders.len() as u32;
+                let order = Order { untriggered: true, ..restored(image, MarketId(i as u16)) };
+                self.count_order(&mut holdings[order.account as usize], &order);
+                self.accounts.get_mut(order.account).add_order(&order.hash, order.client_id, slot);
+                self.due.add_order(&order, slot);
                 orders.push(order);
             }
         }
@@ -418,6 +453,10 @@ impl Engine {
 
     /// Adds what an open order reserves, or has open, to its account.
     pub(crate) fn count_order(&self, holdings: &mut Holdings, order: &Order) {
+        holdings.market_mut(order.market).orders += 1;
+        if order.untriggered {
+            return;
+        }
         let spec = self.rules.market(order.market);
         match (spec.kind, order.side) {
             (MarketKind::Perpetual(_), _) => {
@@ -428,10 +467,42 @@ impl Engine {
             }
             (MarketKind::Spot { base }, Side::Sell) => keel_ledger::sell_reserve(holdings, base, order.remaining()),
         }
-        holdings.market_mut(order.market).orders += 1;
     }
 }
 
+fn image_of(order: &Order) -> OrderImage {
+    OrderImage {
+        hash: order.hash,
+        account: order.account,
+        side: order.side,
+        price: order.price,
+        size: order.size,
+        filled: order.filled,
+        client_id: order.client_id,
+        reduce_only: order.reduce_only,
+        order_type: order.order_type,
+        time_in_force: order.time_in_force,
+        self_trade: order.self_trade,
+        trigger_price: order.trigger_price,
+        good_til: order.good_til,
+        seq: order.seq,
+    }
+}
+
+/// Whether an image is of an order that waits for its trigger.
+fn may_wait(image: &OrderImage, spec: &MarketSpec) -> bool {
+    let (tick, lot) = (spec.tick_size.0, spec.lot_size.0);
+    let on_grid = [image.price, image.trigger_price].iter().all(|price| price.0.is_multiple_of(tick))
+        && image.size.0.is_multiple_of(lot);
+    let priced = image.price.0 > 0 || triggered_type(image.order_type) == OrderType::Market;
+    let in_range = image.price.max(image.trigger_price) <= spec.price_max
+        && image.trigger_price.0 > 0
+        && !image.size.is_zero()
+        && image.size <= spec.size_max;
+    is_trigger(image.order_type) && image.filled.is_zero() && on_grid && priced && in_range
+}
+
+/// As the image has it, neither live nor untriggered yet.
 fn restored(image: OrderImage, market: MarketId) -> Order {
     Order {
         hash: image.hash,
@@ -449,7 +520,8 @@ fn restored(image: OrderImage, market: MarketId) -> Order {
         trigger_price: image.trigger_price,
         good_til: image.good_til,
         seq: image.seq,
-        live: true,
+        live: false,
+        untriggered: false,
         handle: None,
     }
 }

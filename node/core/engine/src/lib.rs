@@ -9,13 +9,14 @@
 //! dropped by the next command. Installing decides nothing: it only copies what the plan has already checked.
 //!
 //! Where things are: `engine.rs` dispatches and installs, `command/` has one file per family of commands, `risk.rs` is margin and
-//! reduce-only upkeep, `image.rs` is the canonical encoding behind digest and snapshot, `check.rs` the invariants.
-//! Funding, liquidation, triggers and the other order types have their fields in the state and no code yet.
+//! reduce-only upkeep, `due.rs` what a time or a mark will set off, one piece per Tick, `image.rs` is the canonical encoding behind digest and snapshot, `check.rs` the invariants.
+//! Funding and liquidation have their fields in the state and no code yet.
 #![forbid(unsafe_code)]
 
 mod accounts;
 mod check;
 mod command;
+mod due;
 mod dump;
 mod engine;
 mod image;

@@ -135,6 +135,11 @@ impl Engine {
         let c = taker.command;
         let mut holdings = self.holdings.installed(taker.account)?.clone();
         let holding = holdings.market_mut(c.market);
+        // A modified order takes the place of itself.
+        let replaced = taker.origin.slot().and_then(|slot| self.orders.installed(slot));
+        if let Some(old) = replaced.filter(|old| old.live) {
+            holding.close(old.open_order(), old.remaining());
+        }
         let open = if c.side == Side::Buy { holding.open_buy } else { holding.open_sell };
         let reducible = holding.reducible(c.side);
         if open + i128::from(c.size.0) > reducible {

@@ -141,6 +141,7 @@ pub(crate) struct Standing {
     /// The same without open orders.
     pub initial_of_positions: i128,
     pub has_position: bool,
+    pub has_orders: bool,
     /// Spot reservations of the quote balance.
     pub reserved: i128,
 }
@@ -166,6 +167,7 @@ impl Engine {
             initial: 0,
             initial_of_positions: 0,
             has_position: false,
+            has_orders: quote.reserved > 0,
             reserved: quote.reserved,
         };
         for market in &self.rules.perpetuals {
@@ -181,6 +183,7 @@ impl Engine {
             let alone = keel_ledger::MarketHolding::of_position(holding.position);
             standing.initial_of_positions += market_margin(&terms, &alone, 0).initial;
             standing.has_position |= holding.position.size != 0;
+            standing.has_orders |= holding.open_buy + holding.open_sell > 0;
         }
         standing
     }
@@ -255,8 +258,8 @@ impl Engine {
 
     /// Ranges within which the account's buffer cannot be used up.
     fn ranges(&self, holdings: &Holdings, standing: &Standing) -> Vec<Range> {
-        let with_orders = standing.initial > standing.initial_of_positions || standing.reserved > 0;
-        let required = if with_orders { standing.initial } else { standing.margin.maintenance };
+        // Also for orders whose cancelling would not help now: a moving mark can give them a loss.
+        let required = if standing.has_orders { standing.initial } else { standing.margin.maintenance };
         let markets: Vec<Exposure> = self
             .rules
             .perpetuals

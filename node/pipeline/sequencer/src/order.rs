@@ -85,6 +85,11 @@ mod tests {
             "cancel" => Command::Cancel(CancelOrder { signed, order: MessageHash(Felt::ONE), client_id: 0 }),
             "maker" => place(TimeInForce::PostOnly),
             "taker" => place(TimeInForce::Ioc),
+            "modify" => {
+                Command::Modify(ModifyOrder { signed, order: MessageHash(Felt::ONE), price: Price(1), size: Qty(1) })
+            }
+            "switch" => Command::ScheduleCancel(ScheduleCancel { signed, at: Ts(0) }),
+            "lost" => Command::SessionCancelAll(SessionCancelAll { account, market: None, disconnected: true }),
             "tick" => Command::Tick,
             other => panic!("unknown word {other}"),
         };
@@ -105,5 +110,11 @@ mod tests {
     fn an_account_is_never_reordered_against_itself() {
         check("a:taker a:cancel b:cancel", "b:cancel a:taker a:cancel");
         check("a:maker a:cancel b:taker c:cancel", "c:cancel a:maker a:cancel b:taker");
+        check("a:modify a:lost b:modify b:switch c:cancel", "c:cancel a:modify a:lost b:modify b:switch");
+    }
+
+    #[test]
+    fn unsigned_cancels_and_switches_go_with_the_cancels_and_a_modify_with_the_takers() {
+        check("a:modify b:maker c:lost d:switch e:cancel", "c:lost d:switch e:cancel b:maker a:modify");
     }
 }

@@ -16,6 +16,9 @@ use tokio::sync::oneshot;
 
 /// Most commands in one record. 4,096: at 60 k commands/s a batch is under 70 ms, and a record stays under 1 MiB.
 pub const RECORD_COMMANDS_MAX: usize = 4_096;
+/// Most Ticks one record takes in for work that is due (expiries, triggers, switches), each one piece of it: what users sent in the
+/// meantime must not wait for a storm to end. At some 20 us a piece a record grows by 20 ms.
+pub const DUE_TICKS_PER_RECORD_MAX: usize = 1_000;
 /// Questions to the engine that may wait; each comes from a gate or a tool, not from clients.
 const INSPECTIONS_MAX: usize = 16;
 
@@ -153,6 +156,8 @@ struct Batch {
     executed: Vec<Executed>,
     replies: Vec<(usize, oneshot::Sender<Answer>)>,
     sealed: bool,
+    /// Ticks taken in for work that was due.
+    due_ticks: usize,
 }
 
 impl<J: Journal> Sequencer<J> {
@@ -200,12 +205,14 @@ impl<J: Journal> Sequencer<J> {
         self.finish()
     }
 
-    /// What to execute next: what waits, else what arrives before the next tick.
+    /// What to execute next: what waits, else what arrives before the next tick; work that is due does not wait for either.
     fn next_batch(&mut self) -> VecDeque<Submission> {
         if !self.waiting.is_empty() {
             return std::mem::take(&mut self.waiting);
         }
-        let drained = order_batch(self.inbox.drain(RECORD_COMMANDS_MAX, self.config.tick));
+        let due = self.engine.due(self.control.clock.now());
+        let wait = if due { Duration::ZERO } else { self.config.tick };
+        let drained = order_batch(self.inbox.drain(RECORD_COMMANDS_MAX, wait));
         drained.into()
     }
 
@@ -219,7 +226,11 @@ impl<J: Journal> Sequencer<J> {
         }
         // A detection in the middle of a batch: what is left is answered by `enter_safe_mode`, unexecuted.
         while !self.control.halt.pending() && !batch.sealed {
-            let Some(submission) = queue.pop_front() else { break };
+            // What is due comes before what was sent later.
+            let due = batch.due_ticks < DUE_TICKS_PER_RECORD_MAX && self.engine.due(ts);
+            let submission = if due { Some(system(Command::Tick)) } else { queue.pop_front() };
+            let Some(submission) = submission else { break };
+            batch.due_ticks += usize::from(due);
             self.execute(&mut batch, ts, submission)?;
             if self.diff.is_full() {
                 self.wait_for_commitment();

@@ -181,3 +181,39 @@ fn a_changed_record_stops_the_start() {
     let result = recover(&genesis, Start::Genesis, &forged, None, &mut |_| true);
     assert!(matches!(result, Err(keel_sequencer::RecoverError::Command { .. })), "a diverging state was accepted");
 }
+
+/// 1,200 dead man's switches at one instant: each is a Tick of its own, and none waits for the clock's next tick.
+#[test]
+fn work_that_is_due_is_done_at_once_and_a_record_takes_in_only_so_much_of_it() {
+    const SWITCHES: u64 = 1_200;
+    let genesis = genesis();
+    let rig = Rig::start(ModelJournal::default(), Engine::new(&genesis).0, |_, _| {});
+    // Far enough ahead to be set by all before it comes, on a slow machine too.
+    let at = now().plus_ms(4_000);
+    let submit = |command: Command| while rig.inbox.submit(command.clone(), None).is_err() {};
+    for nonce in 0..SWITCHES {
+        let registration = registration(nonce);
+        let signed = Signed { nonce: 1_000_000, ..*registration.signed().unwrap() };
+        submit(registration);
+        submit(Command::ScheduleCancel(ScheduleCancel { signed, at }));
+    }
+    let fired = |record: &Released| {
+        let events = record.executed.iter().flat_map(|executed| &executed.events);
+        events.filter(|event| matches!(event, Event::CancelScheduled { at: Ts(0), .. })).count()
+    };
+    let fired_in_all = || rig.released.lock().unwrap().iter().map(|record| fired(record)).sum::<usize>();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while fired_in_all() < SWITCHES as usize && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (journal, released, _, result) = rig.stop();
+    assert!(result.is_ok(), "{result:?}");
+    let counts: Vec<usize> = released.iter().map(|record| fired(record)).filter(|count| *count > 0).collect();
+    assert_eq!(counts.iter().sum::<usize>() as u64, SWITCHES);
+    assert_eq!(counts[0], 1_000, "one record takes in no more: {counts:?}");
+    // A seal or a user's batch may end a record early; a tick for each would take 1,200.
+    assert!(counts.len() <= 4, "{counts:?}");
+    assert!(released.iter().filter(|record| fired(record) > 0).all(|record| record.ts >= at));
+    let replayed = recover(&genesis, Start::Genesis, &journal, None, &mut |_| true);
+    assert!(replayed.is_ok(), "due work is journaled as the Ticks that did it");
+}

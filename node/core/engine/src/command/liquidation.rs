@@ -1,5 +1,5 @@
 use super::cancel::Ending;
-use super::place::Taker;
+use super::place::{Origin, Taker};
 use crate::Engine;
 use crate::engine::Globals;
 use crate::rules::{band_edge, tighter};
@@ -39,7 +39,8 @@ impl Engine {
             return;
         }
         let inputs = self.margin_inputs(account);
-        let cancelled = self.cancel_orders_of(account);
+        let ending = Ending::new(Reason::Liquidation, Initiator::Liquidation);
+        let cancelled = self.cancel_orders_of(account, None, ending);
         let margin = rule::margin_of(&inputs);
         let attempts = state.attempts;
         let receipt = |fund, decision| LiquidationReceipt {
@@ -74,22 +75,6 @@ impl Engine {
             self.plan.events.push(Event::Liquidation(Box::new(receipt)));
         }
         self.plan.liquidation = Some((account, Some(state)));
-    }
-
-    /// Step 1.
-    fn cancel_orders_of(&mut self, account: u32) -> u32 {
-        let mut slots: Vec<_> = self
-            .order_slots(account)
-            .map(|slot| {
-                let order = self.orders.get(slot);
-                (order.market, order.side, order.price, order.seq, slot)
-            })
-            .collect();
-        slots.sort_unstable();
-        for (.., slot) in &slots {
-            self.cancel_order(*slot, Ending::new(Reason::Liquidation, Initiator::Liquidation));
-        }
-        slots.len() as u32
     }
 
     /// Everything the account's margin is made of, for a receipt.
@@ -171,6 +156,7 @@ impl Engine {
             beyond_band: limit != close.limit,
             rests: false,
             fee_ppm: 0,
+            origin: Origin::New,
         };
         self.holdings.edit(account).market_mut(close.market).open(taker.open_order(), close.size);
         match self.match_order(&taker) {

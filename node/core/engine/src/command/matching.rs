@@ -1,5 +1,5 @@
 use super::cancel::Ending;
-use super::place::Taker;
+use super::place::{Origin, Taker};
 use crate::Engine;
 use crate::order::{Order, reaches};
 use crate::rules::reserve_ppm;
@@ -43,25 +43,35 @@ struct Settled {
 }
 
 impl Engine {
-    /// Matches a taker whose whole size is already reserved or counted as open, and settles what is left of it.
+    /// Matches a taker whose whole size is already reserved or counted as open, and settles what is left of it. A FOK that came out
+    /// as CANCELLED FILL_OR_KILL has left fills behind: the caller drops them. [Engine::kill]
     pub(super) fn match_order(&mut self, taker: &Taker) -> OutcomeResult {
+        let events_before = self.plan.events.len();
         let walk = self.walk_makers(taker);
         let c = taker.command;
         let left = Qty(c.size.0 - walk.filled.0);
         let (mut state, mut reason) = self.fate(taker, &walk, left);
-        match state {
-            OrderState::Open | OrderState::PartiallyFilled => self.rest(taker, walk.filled),
-            _ if !left.is_zero() => self.release(taker.account, c.market, taker.open_order(), left),
-            _ => {}
+        let rests = matches!(state, OrderState::Open | OrderState::PartiallyFilled);
+        let resting = rests.then(|| self.rest(taker, walk.filled));
+        if !rests && !left.is_zero() {
+            self.release(taker.account, c.market, taker.open_order(), left);
         }
-        let initiator = if state == OrderState::Open { Initiator::User } else { Initiator::Engine };
+        let by_user = rests && walk.filled.is_zero();
+        let initiator = if by_user { Initiator::User } else { Initiator::Engine };
+        if matches!(taker.origin, Origin::Modified { .. }) && !by_user {
+            // New terms first, then what came of them.
+            let modified = Ending::new(Reason::Modified, Initiator::User);
+            let update = self.taker_update(taker, Qty(0), OrderState::Received, modified);
+            self.plan.events.insert(events_before, Event::Order(update));
+        }
         self.taker_event(taker, walk.filled, state, Ending::new(reason, initiator));
         self.keep_reduce_only(c.market);
         // The upkeep may have ended the order that was just placed.
-        if self.plan.order_new.is_some_and(|slot| !self.orders.get(slot).live) {
+        if resting.is_some_and(|slot| !self.orders.get(slot).live) {
             (state, reason) = (OrderState::Cancelled, Reason::ReduceOnly);
         }
-        OutcomeResult::Order { state, reason, size: c.size, filled: walk.filled, quote_filled: Amount(walk.quote) }
+        let (size, filled) = (taker.size_total(), Qty(taker.filled_before().0 + walk.filled.0));
+        OutcomeResult::Order { state, reason, size, filled, quote_filled: Amount(walk.quote) }
     }
 
     /// State and reason of the taker after the walk. [spec exchange, Orders]
@@ -70,6 +80,7 @@ impl Engine {
             return (OrderState::Filled, Reason::Trade);
         }
         let cancelled = match walk.stop {
+            _ if taker.command.time_in_force == TimeInForce::Fok => Some(Reason::FillOrKill),
             Stop::SelfTrade => Some(Reason::SelfTrade),
             Stop::FillLimit => Some(Reason::FillLimit),
             Stop::Band => Some(Reason::PriceBand),
@@ -80,8 +91,12 @@ impl Engine {
         };
         match cancelled {
             Some(reason) => (OrderState::Cancelled, reason),
-            None if walk.filled.is_zero() => (OrderState::Open, Reason::None),
-            None => (OrderState::PartiallyFilled, Reason::Trade),
+            None if !walk.filled.is_zero() => (OrderState::PartiallyFilled, Reason::Trade),
+            None => match taker.origin {
+                Origin::New | Origin::Triggered { .. } => (OrderState::Open, Reason::None),
+                Origin::Modified { filled: Qty(0), .. } => (OrderState::Open, Reason::Modified),
+                Origin::Modified { .. } => (OrderState::PartiallyFilled, Reason::Modified),
+            },
         }
     }
 
@@ -107,6 +122,9 @@ impl Engine {
             self.checkpoint();
             next = self.books[book].after(maker.handle);
             let slot = maker.key as u32;
+            if self.is_gone(slot) {
+                continue;
+            }
             if self.orders.get(slot).account == taker.account {
                 match self.prevent_self_trade(taker, slot, Qty(filled)) {
                     SelfTrade::GoOn => continue,
@@ -129,6 +147,29 @@ impl Engine {
             }
         };
         Walk { filled: Qty(filled), quote, stop }
+    }
+
+    /// Whether an order the book still shows trades no more: ended by this command, or its time has come, which ends it here.
+    fn is_gone(&mut self, slot: u32) -> bool {
+        let order = self.orders.get(slot);
+        let (live, expired) = (order.live, order.is_expired(self.now.ts));
+        if live && expired {
+            self.expire(slot);
+        }
+        !live || expired
+    }
+
+    /// Whether an order that may not take would.
+    pub(super) fn would_cross(&mut self, c: &PlaceOrder) -> bool {
+        let book = usize::from(c.market.0);
+        let mut next = self.books[book].best(c.side.opposite());
+        while let Some(maker) = next.filter(|maker| reaches(c.side, c.price, maker.price)) {
+            if !self.is_gone(maker.key as u32) {
+                return true;
+            }
+            next = self.books[book].after(maker.handle);
+        }
+        false
     }
 
     /// Two orders of one account meet: an event for each, whoever goes. [spec exchange, Orders: flags]
@@ -246,18 +287,38 @@ impl Engine {
         }
     }
 
-    /// Stages what is left as a resting order.
-    fn rest(&mut self, taker: &Taker, filled: Qty) {
+    /// Stages what is left as a resting order; returns its slot.
+    fn rest(&mut self, taker: &Taker, filled: Qty) -> u32 {
         let c = taker.command;
         assert!(taker.limit == taker.price, "an order beyond the band does not rest");
+        self.holdings.edit(taker.account).market_mut(c.market).orders += 1;
+        if let Some(slot) = taker.origin.slot() {
+            let order = self.orders.edit(slot);
+            order.price = taker.price;
+            order.size = taker.size_total();
+            order.filled = Qty(taker.filled_before().0 + filled.0);
+            order.seq = self.now.seq;
+            order.live = true;
+            return slot;
+        }
+        let slot = self.add_order(taker.account, c);
+        let order = self.orders.edit(slot);
+        order.price = taker.price;
+        order.filled = filled;
+        order.live = true;
+        slot
+    }
+
+    /// Stages a new order, neither live nor untriggered yet.
+    pub(super) fn add_order(&mut self, account: u32, c: &PlaceOrder) -> u32 {
         let order = Order {
             hash: c.signed.hash,
-            account: taker.account,
+            account,
             market: c.market,
             side: c.side,
-            price: taker.price,
+            price: c.price,
             size: c.size,
-            filled,
+            filled: Qty(0),
             client_id: c.client_id,
             reduce_only: c.reduce_only,
             order_type: c.order_type,
@@ -266,7 +327,8 @@ impl Engine {
             trigger_price: c.trigger_price,
             good_til: c.good_til,
             seq: self.now.seq,
-            live: true,
+            live: false,
+            untriggered: false,
             handle: None,
         };
         let slot = match self.orders_free.last() {
@@ -277,7 +339,7 @@ impl Engine {
             None => self.orders.add(order),
         };
         self.plan.order_new = Some(slot);
-        self.holdings.edit(taker.account).market_mut(c.market).orders += 1;
+        slot
     }
 
     /// Gives back what `qty` of an order that will not trade has reserved or open.
@@ -292,9 +354,31 @@ impl Engine {
         }
     }
 
-    fn taker_event(&mut self, taker: &Taker, filled: Qty, state: OrderState, ending: Ending) {
+    /// Gives back what a resting order has reserved or open beyond `left` to fill.
+    pub(super) fn release_down_to(&mut self, order: &Order, left: Qty) {
+        let spec = self.rules.market(order.market);
+        let less = Qty(order.remaining().0 - left.0);
+        match (spec.kind, order.side) {
+            // A buy's reservation is a function of what is left, rounding included.
+            (MarketKind::Spot { .. }, Side::Buy) => {
+                let reserve_ppm = reserve_ppm(spec);
+                let buyer = self.holdings.edit(order.account);
+                keel_ledger::buy_release(buyer, order.price, order.remaining(), reserve_ppm);
+                keel_ledger::buy_reserve(buyer, order.price, left, reserve_ppm);
+            }
+            _ => self.release(order.account, order.market, order.open_order(), less),
+        }
+    }
+
+    /// `filled`: by this command.
+    pub(super) fn taker_event(&mut self, taker: &Taker, filled: Qty, state: OrderState, ending: Ending) {
+        let update = self.taker_update(taker, filled, state, ending);
+        self.plan.events.push(Event::Order(update));
+    }
+
+    fn taker_update(&self, taker: &Taker, filled: Qty, state: OrderState, ending: Ending) -> OrderUpdate {
         let c = taker.command;
-        self.plan.events.push(Event::Order(OrderUpdate {
+        OrderUpdate {
             order: c.signed.hash,
             account: c.signed.account,
             market: c.market,
@@ -304,10 +388,10 @@ impl Engine {
             state,
             reason: ending.reason,
             initiator: ending.initiator,
-            size: c.size,
-            filled,
+            size: taker.size_total(),
+            filled: Qty(taker.filled_before().0 + filled.0),
             incident: ending.incident,
-        }));
+        }
     }
 }
 

@@ -6,12 +6,17 @@ mod deposit;
 mod funding;
 mod liquidation;
 mod matching;
+mod modify;
 mod place;
 mod prices;
 mod register;
 mod safe_mode;
+mod schedule;
+mod session;
 mod signed;
 mod tick;
+mod transfer;
+mod trigger;
 mod upkeep;
 mod withdraw;
 

@@ -1,15 +1,46 @@
-use super::signed::Terms;
+use super::cancel::Ending;
+use super::signed::{Scope, Terms};
 use crate::Engine;
+use crate::order::{is_trigger, triggered_type};
 use crate::rules::{band_edge, reserve_ppm, tighter};
-use keel_ledger::OpenOrder;
+use keel_ledger::{Margin, OpenOrder};
 use keel_types::*;
 
 /// In REDUCE_ONLY a perpetual order that may add risk must be post-only and this near to the oracle. [spec safe-mode, Reopening: 0.5%]
 const REDUCE_ONLY_PHASE_BAND_PPM: i128 = 5_000;
 
+/// A GTT order ends at most this far ahead: 90 days. [spec exchange, Signing: two times]
+const GOOD_TIL_AHEAD_MS_MAX: u64 = 90 * 86_400_000;
+
+/// Where an order that is about to match comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    New,
+    /// Triggered just now; its slot.
+    Triggered {
+        slot: u32,
+    },
+    /// A resting order with new terms; its slot and what was filled before.
+    Modified {
+        slot: u32,
+        filled: Qty,
+    },
+}
+
+impl Origin {
+    /// The slot it already has.
+    pub fn slot(self) -> Option<u32> {
+        match self {
+            Origin::New => None,
+            Origin::Triggered { slot } | Origin::Modified { slot, .. } => Some(slot),
+        }
+    }
+}
+
 /// An order that has passed every check that needs no money.
 #[derive(Clone, Copy)]
 pub(crate) struct Taker<'a> {
+    /// Its `size` is what may trade now: less than the total when modified.
     pub command: &'a PlaceOrder,
     pub account: u32,
     /// As the order will show it: its limit; for MARKET without a worst price the band edge.
@@ -22,9 +53,23 @@ pub(crate) struct Taker<'a> {
     pub rests: bool,
     /// What it pays; the engine's own orders pay nothing.
     pub fee_ppm: i32,
+    pub origin: Origin,
 }
 
 impl Taker<'_> {
+    /// Filled before this command.
+    pub fn filled_before(&self) -> Qty {
+        match self.origin {
+            Origin::Modified { filled, .. } => filled,
+            Origin::New | Origin::Triggered { .. } => Qty(0),
+        }
+    }
+
+    /// As its events show it: fills before included.
+    pub fn size_total(&self) -> Qty {
+        Qty(self.command.size.0 + self.filled_before().0)
+    }
+
     /// As margin and reservations see it while it is matched.
     pub fn open_order(&self) -> OpenOrder {
         OpenOrder { side: self.command.side, price: self.limit, reduce_only: self.command.reduce_only }
@@ -32,23 +77,33 @@ impl Taker<'_> {
 }
 
 impl Engine {
-    /// A new order: checked, matched, and what may rest rests. [spec exchange, Orders]
+    /// A new order: checked, matched, and what may rest rests; one with a trigger waits. [spec exchange, Orders]
     pub(crate) fn place(&mut self, c: &PlaceOrder) {
         self.signed(&c.signed, Terms::ORDER, |engine, account| {
-            let taker = engine.check_order(c, account)?;
-            match engine.rules.market(c.market).kind {
-                MarketKind::Spot { base } => engine.place_spot(&taker, base),
-                MarketKind::Perpetual(_) => engine.place_perpetual(&taker),
+            let spec = engine.rules.genesis.market(c.market).ok_or(Reject::UnknownMarket)?;
+            check_form(c, spec, engine.now.ts)?;
+            engine.session_allows(&c.signed, account, Scope::Order(c.market, engine.order_notional(c)))?;
+            if is_trigger(c.order_type) {
+                return engine.place_untriggered(c, account);
             }
+            let taker = engine.check_order(c, account, Origin::New)?;
+            let outcome = engine.execute(&taker, None)?;
+            Ok(if is_killed(&outcome) { engine.kill(&taker) } else { outcome })
         });
     }
 
+    /// What an order would trade, quote quantums: at its limit, else at its trigger price, else at mark.
+    pub(super) fn order_notional(&self, c: &PlaceOrder) -> i128 {
+        let mark = self.markets.get(u32::from(c.market.0)).mark;
+        let price = [c.price, c.trigger_price, mark].into_iter().find(|price| price.0 != 0).unwrap_or(mark);
+        price.value_floor(i128::from(c.size.0))
+    }
+
     /// Everything that can be said of an order without looking at money, in the order in which a client would fix it:
-    /// market, phase, form, numbers, state of the market, limits.
-    fn check_order<'a>(&self, c: &'a PlaceOrder, account: u32) -> Result<Taker<'a>, Reject> {
-        let spec = self.rules.genesis.market(c.market).ok_or(Reject::UnknownMarket)?;
+    /// phase, numbers, state of the market, limits. Form and market were checked when it came in.
+    pub(super) fn check_order<'a>(&self, c: &'a PlaceOrder, account: u32, origin: Origin) -> Result<Taker<'a>, Reject> {
+        let spec = self.rules.market(c.market);
         let market = self.markets.get(u32::from(c.market.0));
-        check_form(c, spec)?;
         if !self.phase_allows(c, spec) {
             return Err(Reject::PhaseForbids);
         }
@@ -59,32 +114,59 @@ impl Engine {
         let price = if c.price.0 == 0 { edge } else { c.price };
         // A post-only order trades only passively, and passive orders far from mark are allowed.
         let limit = if post_only { price } else { tighter(c.side, price, edge) };
-        let rests = c.order_type == OrderType::Limit && c.time_in_force != TimeInForce::Ioc;
-        let taker =
-            Taker { command: c, account, price, limit, beyond_band: limit != price, rests, fee_ppm: spec.fee_taker_ppm };
+        let at_once = matches!(c.time_in_force, TimeInForce::Ioc | TimeInForce::Fok);
+        let rests = c.order_type == OrderType::Limit && !at_once;
+        let beyond_band = limit != price;
+        let taker = Taker { command: c, account, price, limit, beyond_band, rests, fee_ppm: spec.fee_taker_ppm, origin };
 
-        check_notional(c, spec, if c.price.0 == 0 { market.mark } else { c.price })?;
+        check_notional(c, spec, self.order_notional(c))?;
         if !post_only && market.is_restricted(&self.rules.genesis.oracle, self.now.ts) {
             return Err(Reject::MarketHeld);
         }
-        if c.client_id != 0 && self.accounts.get(account).order_of_client(c.client_id).is_some() {
-            return Err(Reject::DuplicateClientId);
-        }
+        self.check_limits(c, account, origin, rests)?;
         let holding = self.holdings.get(account).market(c.market);
-        if rests && holding.orders >= self.rules.genesis.limits.orders_per_account_market {
-            return Err(Reject::TooManyOrders);
-        }
         if c.reduce_only && i128::from(c.size.0) > holding.reducible(c.side) {
             return Err(Reject::ReduceOnlyWouldIncrease);
-        }
-        if post_only && self.books[usize::from(c.market.0)].crosses(c.side, c.price) {
-            return Err(Reject::PostOnlyWouldCross);
         }
         Ok(taker)
     }
 
+    /// Client ids are unique among open orders, and these are so many. `stays`: whether the order may be one of them.
+    pub(super) fn check_limits(&self, c: &PlaceOrder, account: u32, origin: Origin, stays: bool) -> Result<(), Reject> {
+        let used = c.client_id != 0 && self.accounts.get(account).order_of_client(c.client_id).is_some();
+        if used && origin == Origin::New {
+            return Err(Reject::DuplicateClientId);
+        }
+        let holding = self.holdings.get(account).market(c.market);
+        if stays && holding.orders >= self.rules.genesis.limits.orders_per_account_market {
+            return Err(Reject::TooManyOrders);
+        }
+        Ok(())
+    }
+
+    /// Matches a checked order under the rules of its market. `before`: the account's margin where that is not what is staged. A
+    /// refusal leaves things staged that the caller drops.
+    pub(super) fn execute(&mut self, taker: &Taker, before: Option<Margin>) -> Result<OutcomeResult, Reject> {
+        if taker.command.time_in_force == TimeInForce::PostOnly && self.would_cross(taker.command) {
+            return Err(Reject::PostOnlyWouldCross);
+        }
+        match self.rules.market(taker.command.market).kind {
+            MarketKind::Spot { base } => self.place_spot(taker, base),
+            MarketKind::Perpetual(_) => self.place_perpetual(taker, before),
+        }
+    }
+
+    /// A FOK that could not trade whole: all it has staged is dropped, and it says so. [spec exchange, Orders]
+    pub(super) fn kill(&mut self, taker: &Taker) -> OutcomeResult {
+        self.begin(self.now.seq, self.now.ts);
+        let ending = Ending::new(Reason::FillOrKill, Initiator::Engine);
+        self.taker_event(taker, Qty(0), OrderState::Cancelled, ending);
+        let (size, filled) = (taker.size_total(), taker.filled_before());
+        OutcomeResult::Order { state: OrderState::Cancelled, reason: ending.reason, size, filled, quote_filled: Amount(0) }
+    }
+
     /// [spec safe-mode, Reopening]
-    fn phase_allows(&self, c: &PlaceOrder, spec: &MarketSpec) -> bool {
+    pub(super) fn phase_allows(&self, c: &PlaceOrder, spec: &MarketSpec) -> bool {
         let post_only = c.time_in_force == TimeInForce::PostOnly;
         let spot = matches!(spec.kind, MarketKind::Spot { .. });
         match self.now.phase.phase {
@@ -132,7 +214,7 @@ impl Engine {
     }
 
     /// Matched first, judged after: the account's margin as it would stand. A refusal drops all of it. [spec exchange, Perpetuals]
-    fn place_perpetual(&mut self, taker: &Taker) -> Result<OutcomeResult, Reject> {
+    fn place_perpetual(&mut self, taker: &Taker, before: Option<Margin>) -> Result<OutcomeResult, Reject> {
         let c = taker.command;
         let perpetual = *self.rules.perpetual(c.market);
         let holding = self.holdings.get(taker.account).market(c.market);
@@ -143,41 +225,55 @@ impl Engine {
         if !c.reduce_only && open + i128::from(c.size.0) > i128::from(perpetual.position_max.0) {
             return Err(Reject::PositionLimit);
         }
-        let before = self.margin(taker.account);
+        let before = before.unwrap_or_else(|| self.margin(taker.account));
         let open_interest_before = self.markets.get(u32::from(c.market.0)).open_interest;
 
         self.holdings.edit(taker.account).market_mut(c.market).open(taker.open_order(), c.size);
         let outcome = self.match_order(taker);
+        if is_killed(&outcome) {
+            return Ok(outcome);
+        }
 
         let open_interest = self.markets.get(u32::from(c.market.0)).open_interest;
         if open_interest > open_interest_before && open_interest > i128::from(perpetual.open_interest_max.0) {
             return Err(Reject::OpenInterestCap);
         }
         let OutcomeResult::Order { filled, .. } = outcome else { unreachable!("matching has an order's outcome") };
-        self.judge_margin(taker, &before, filled)?;
+        self.judge_margin(taker, &before, Qty(filled.0 - taker.filled_before().0))?;
         Ok(outcome)
     }
 }
 
-/// Combinations of fields, and features that come later.
-fn check_form(c: &PlaceOrder, spec: &MarketSpec) -> Result<(), Reject> {
-    if !matches!(c.order_type, OrderType::Limit | OrderType::Market) {
-        return Err(Reject::UnsupportedType);
-    }
-    if !matches!(c.time_in_force, TimeInForce::Gtc | TimeInForce::Ioc | TimeInForce::PostOnly) {
-        return Err(Reject::UnsupportedTimeInForce);
-    }
+/// Whether it is the outcome of a FOK that did not trade whole, with what it did trade still staged.
+pub(super) fn is_killed(outcome: &OutcomeResult) -> bool {
+    matches!(outcome, OutcomeResult::Order { reason: Reason::FillOrKill, .. })
+}
+
+/// Combinations of fields.
+fn check_form(c: &PlaceOrder, spec: &MarketSpec, now: Ts) -> Result<(), Reject> {
     if c.reduce_only && matches!(spec.kind, MarketKind::Spot { .. }) {
         return Err(Reject::UnsupportedFlag);
     }
-    let market_post_only = c.order_type == OrderType::Market && c.time_in_force == TimeInForce::PostOnly;
-    if c.trigger_price.0 != 0 || c.good_til.0 != 0 || market_post_only {
+    let trigger = is_trigger(c.order_type);
+    if trigger && c.trigger_price.0 == 0 {
+        return Err(Reject::TriggerPriceRequired);
+    }
+    let at_market = triggered_type(c.order_type) == OrderType::Market;
+    let market_post_only = at_market && c.time_in_force == TimeInForce::PostOnly;
+    // A market order never rests; one that waits for a trigger may end before that.
+    let market_good_til = c.order_type == OrderType::Market && c.time_in_force == TimeInForce::Gtt;
+    let good_til_unasked = c.time_in_force != TimeInForce::Gtt && c.good_til.0 != 0;
+    if (!trigger && c.trigger_price.0 != 0) || market_post_only || market_good_til || good_til_unasked {
         return Err(Reject::InconsistentFields);
+    }
+    if c.time_in_force == TimeInForce::Gtt && (c.good_til <= now || c.good_til > now.plus_ms(GOOD_TIL_AHEAD_MS_MAX)) {
+        return Err(Reject::BadGoodTil);
     }
     Ok(())
 }
 
-fn check_numbers(c: &PlaceOrder, spec: &MarketSpec) -> Result<(), Reject> {
+/// Size, limit price and trigger price against the market's grid and bounds.
+pub(super) fn check_numbers(c: &PlaceOrder, spec: &MarketSpec) -> Result<(), Reject> {
     if c.size.is_zero() {
         return Err(Reject::SizeZero);
     }
@@ -187,21 +283,21 @@ fn check_numbers(c: &PlaceOrder, spec: &MarketSpec) -> Result<(), Reject> {
     if c.size > spec.size_max {
         return Err(Reject::SizeTooLarge);
     }
-    if c.price.0 == 0 && c.order_type == OrderType::Limit {
+    if c.price.0 == 0 && triggered_type(c.order_type) == OrderType::Limit {
         return Err(Reject::PriceRequired);
     }
-    if !c.price.0.is_multiple_of(spec.tick_size.0) {
+    let off_tick = |price: Price| !price.0.is_multiple_of(spec.tick_size.0);
+    if off_tick(c.price) || off_tick(c.trigger_price) {
         return Err(Reject::OffTick);
     }
-    if c.price > spec.price_max {
+    if c.price.max(c.trigger_price) > spec.price_max {
         return Err(Reject::PriceOutOfRange);
     }
     Ok(())
 }
 
-/// At the limit, for MARKET without one at mark. A reduce-only order may be small: a position must be closable to the last lot.
-fn check_notional(c: &PlaceOrder, spec: &MarketSpec, price: Price) -> Result<(), Reject> {
-    let notional = price.value_floor(i128::from(c.size.0));
+/// A reduce-only order may be small: a position must be closable to the last lot.
+pub(super) fn check_notional(c: &PlaceOrder, spec: &MarketSpec, notional: i128) -> Result<(), Reject> {
     if notional < spec.notional_min.0 && !c.reduce_only {
         return Err(Reject::NotionalTooSmall);
     }

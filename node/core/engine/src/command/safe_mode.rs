@@ -9,7 +9,7 @@ const GRACE_MS_MAX: u64 = 1_800_000;
 const OPERATORS_INVARIANT_BROKEN: usize = 2;
 
 impl Engine {
-    /// Cancels every open order and halts. [spec safe-mode, What it does, in order]
+    /// Cancels every open order, resting or conditional, clears every dead man's switch, and halts. [spec safe-mode, What it does, in order]
     ///
     /// Never refused: a loss was detected, and whatever the sender believed about incidents, stopping is right. The incident is the
     /// running one, and outside an incident the next; the number in the command is only what the sender expected.
@@ -19,6 +19,7 @@ impl Engine {
         let incident = if running { phase.incident } else { IncidentId(phase.incident.0 + 1) };
         let ending = Ending { reason: Reason::SafeMode, initiator: Initiator::SafeMode, incident };
         let cancelled = self.cancel_everything(ending);
+        self.plan.switches_cleared = true;
 
         self.now.phase.phase = Phase::Halted;
         self.now.phase.incident = incident;
@@ -50,12 +51,22 @@ impl Engine {
         }
     }
 
-    /// In (market, side, price, time) order: market by number, buys before sells, rising price, then the queue.
+    /// In (market, side, price, time) order: market by number, buys before sells, rising price, then the queue. An untriggered order
+    /// stands at its limit price, a market type without a worst price at 0.
     fn cancel_everything(&mut self, ending: Ending) -> u32 {
         let mut slots = Vec::with_capacity(self.open_orders());
-        for book in &self.books {
+        for (i, book) in self.books.iter().enumerate() {
+            let from = slots.len();
             for side in [Side::Buy, Side::Sell] {
                 slots.extend(book.orders_by_price(side).map(|order| order.key as u32));
+            }
+            let resting = slots.len();
+            slots.extend(self.due.untriggered_of(MarketId(i as u16)));
+            if slots.len() > resting {
+                slots[from..].sort_unstable_by_key(|slot| {
+                    let order = self.orders.get(*slot);
+                    (order.side, order.price, order.seq)
+                });
             }
         }
         self.plan.events.reserve(slots.len() + 2);

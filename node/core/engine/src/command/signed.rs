@@ -17,19 +17,33 @@ pub(super) enum Admission {
 pub(super) struct Terms {
     pub cancel: bool,
     pub ahead_ms_max: u64,
+    /// Whether a session key may sign it.
+    pub session_key: bool,
+}
+
+/// What a message reaches, as far as a session key's scope goes.
+#[derive(Clone, Copy)]
+pub(super) enum Scope {
+    /// An order of this notional, quote quantums.
+    Order(MarketId, i128),
+    Market(MarketId),
+    /// Orders in any market.
+    AllMarkets,
 }
 
 impl Terms {
-    pub const ORDER: Terms = Terms { cancel: false, ahead_ms_max: VALID_UNTIL_AHEAD_ORDER_MS_MAX };
-    pub const CANCEL: Terms = Terms { cancel: true, ahead_ms_max: VALID_UNTIL_AHEAD_ORDER_MS_MAX };
-    pub const OTHER: Terms = Terms { cancel: false, ahead_ms_max: VALID_UNTIL_AHEAD_OTHER_MS_MAX };
+    pub const ORDER: Terms = Terms { cancel: false, ahead_ms_max: VALID_UNTIL_AHEAD_ORDER_MS_MAX, session_key: true };
+    pub const CANCEL: Terms = Terms { cancel: true, ahead_ms_max: VALID_UNTIL_AHEAD_ORDER_MS_MAX, session_key: true };
+    pub const OTHER: Terms = Terms { cancel: false, ahead_ms_max: VALID_UNTIL_AHEAD_OTHER_MS_MAX, session_key: false };
 }
 
 impl Engine {
     /// Runs the body of a registered account's message, under the nonce rules. [spec exchange, Signing: Replay]
     ///
     /// A message that gets here uses up its nonce whatever becomes of it, except when it is refused for its account
-    /// (UNKNOWN_ACCOUNT), its time (EXPIRED, VALID_UNTIL_TOO_FAR) or its nonce itself (NONCE_USED, NONCE_WINDOW_FULL).
+    /// (UNKNOWN_ACCOUNT), the key that signed it (UNKNOWN_SESSION_KEY, SESSION_KEY_EXPIRED, SESSION_KEY_FORBIDDEN: else anybody with
+    /// a key of their own could use up another's nonces), its time (EXPIRED, VALID_UNTIL_TOO_FAR) or its nonce itself (NONCE_USED,
+    /// NONCE_WINDOW_FULL).
     pub(super) fn signed(
         &mut self,
         signed: &Signed,
@@ -83,6 +97,9 @@ impl Engine {
                 false => Admission::Refused(Reject::NonceUsed),
             };
         }
+        if let Err(reject) = self.check_session_key(account, signed, terms) {
+            return Admission::Refused(reject);
+        }
         if signed.valid_until < self.now.ts {
             return Admission::Refused(Reject::Expired);
         }
@@ -110,11 +127,39 @@ impl Engine {
         self.plan.events.push(Event::SystemRejected { reject });
     }
 
-    /// A command whose rules are not there yet.
-    pub(crate) fn not_supported(&mut self, command: &Command) {
-        match command.signed() {
-            Some(signed) => self.signed(signed, Terms::ORDER, |_, _| Err(Reject::UnsupportedType)),
-            None => self.refuse_system(Reject::UnsupportedType),
+    /// Whether the key that signed may sign this kind of message now: the main key any, a session key some.
+    fn check_session_key(&self, account: Option<u32>, signed: &Signed, terms: Terms) -> Result<(), Reject> {
+        if signed.session_key == StarkKey::default() {
+            return Ok(());
         }
+        let session = account.and_then(|account| self.accounts.get(account).session_key(&signed.session_key));
+        let session = session.filter(|session| session.revoked == Seq(0)).ok_or(Reject::UnknownSessionKey)?;
+        if !session.is_live(self.now.ts) {
+            return Err(Reject::SessionKeyExpired);
+        }
+        if !terms.session_key {
+            return Err(Reject::SessionKeyForbidden);
+        }
+        Ok(())
+    }
+
+    /// Whether the key that signed may reach that far. A key bound to markets does nothing that reaches into others: no cancel of all
+    /// orders, no dead man's switch, no log-in, whose cancels are unsigned.
+    pub(super) fn session_allows(&self, signed: &Signed, account: u32, scope: Scope) -> Result<(), Reject> {
+        if signed.session_key == StarkKey::default() {
+            return Ok(());
+        }
+        let session = self.accounts.get(account).session_key(&signed.session_key);
+        let terms = &session.expect("checked on admission").terms;
+        let market_allowed = |market| terms.markets.is_empty() || terms.markets.contains(&market);
+        let allowed = match scope {
+            Scope::AllMarkets => terms.markets.is_empty(),
+            Scope::Market(market) => market_allowed(market),
+            Scope::Order(market, notional) => {
+                let bound = terms.max_order_notional.0;
+                market_allowed(market) && (bound == 0 || notional <= bound)
+            }
+        };
+        if allowed { Ok(()) } else { Err(Reject::SessionKeyScope) }
     }
 }

@@ -13,7 +13,8 @@ impl Engine {
     /// [spec exchange, Perpetuals] A reduction without a loss in it needs no margin: it stays, so that the account can get out.
     pub(crate) fn keep_margin(&mut self) {
         let Some(account) = self.watch.first_short() else { return };
-        let mut slots: Vec<_> = self.order_slots(account).map(|slot| (self.rank(slot), slot)).collect();
+        let resting = self.order_slots(account).filter(|slot| self.orders.get(*slot).live);
+        let mut slots: Vec<_> = resting.map(|slot| (self.rank(slot), slot)).collect();
         slots.sort_unstable();
         for (_, slot) in slots {
             let standing = self.standing(self.holdings.get(account), account);

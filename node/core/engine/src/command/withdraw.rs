@@ -24,19 +24,7 @@ impl Engine {
         if c.recipient == EthAddress::default() || c.recipient == self.rules.genesis.settlement.bridge {
             return Err(Reject::BadRecipient);
         }
-        if self.is_held_back(account) {
-            return Err(Reject::MarketHeld);
-        }
-        if c.amount.0 > self.holdings.get(account).balance(c.asset).available() {
-            return Err(Reject::InsufficientBalance);
-        }
-        if c.asset == QUOTE && c.amount.0 > self.withdrawable(account) {
-            return Err(Reject::InsufficientMargin);
-        }
-        // Base counts as zero in margin, but an account that owes does not carry it away.
-        if c.asset != QUOTE && !self.may_add_risk(account) {
-            return Err(Reject::InsufficientMargin);
-        }
+        self.may_take_out(account, c.asset, c.amount.0)?;
 
         self.holdings.edit(account).credit(c.asset, -c.amount.0);
         self.checkpoint();
@@ -54,5 +42,23 @@ impl Engine {
             hash: c.signed.hash,
         }));
         Ok(OutcomeResult::Withdrawn { id })
+    }
+
+    /// Whether this much of an asset may leave the account, by withdrawal or transfer. [spec exchange, Perpetuals; Oracle]
+    pub(super) fn may_take_out(&self, account: u32, asset: AssetId, amount: i128) -> Result<(), Reject> {
+        if self.is_held_back(account) {
+            return Err(Reject::MarketHeld);
+        }
+        if amount > self.holdings.get(account).balance(asset).available() {
+            return Err(Reject::InsufficientBalance);
+        }
+        if asset == QUOTE && amount > self.withdrawable(account) {
+            return Err(Reject::InsufficientMargin);
+        }
+        // Base counts as zero in margin, but an account that owes does not carry it away.
+        if asset != QUOTE && !self.may_add_risk(account) {
+            return Err(Reject::InsufficientMargin);
+        }
+        Ok(())
     }
 }

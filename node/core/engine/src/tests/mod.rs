@@ -6,12 +6,16 @@ mod matching;
 mod money;
 mod nonces;
 mod oracle;
+mod orders;
 mod perpetual;
 mod random;
+mod reference;
 mod rules;
 mod safe_mode;
 mod script;
+mod sessions;
 mod staging;
+mod triggers;
 mod world;
 
 use script::check;

@@ -22,8 +22,8 @@ fn each_bad_field_has_its_own_reject_and_nothing_changes() {
          show a",
         expect![[r#"
             #1 a rejected: UNKNOWN_MARKET
-            #2 a rejected: UNSUPPORTED_TYPE
-            #3 a rejected: UNSUPPORTED_TIME_IN_FORCE
+            #2 a rejected: TRIGGER_PRICE_REQUIRED
+            #3 a buy 1 @ 99 CANCELLED FILL_OR_KILL by ENGINE
             #4 a rejected: UNSUPPORTED_FLAG
             #5 a rejected: INCONSISTENT_FIELDS
             #6 a rejected: INCONSISTENT_FIELDS

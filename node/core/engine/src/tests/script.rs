@@ -1,9 +1,13 @@
 //! The language of the scenarios. Steps are separated by `|` or lines; `#n` in the output counts steps.
 //!
 //! ```text
-//! a buy 3 @ 101 [perp|btc] [ioc|post|fok] [ro] [stp=maker|both] [cid=7] [trigger=90]
+//! a buy 3 @ 101 [perp|btc] [ioc|post|fok|gtt=5s] [ro] [stp=maker|both] [cid=7] [stop=90|tp=110]
 //! a sell 3 @ market [95]                 worst price 95
+//! a modify 2 1.5 @ 99                    total size 1.5
 //! a cancel 2 | a cancel cid 7 | a cancel all [perp]      2: the order placed by step 2
+//! a schedule 5s | a schedule off | a ws cancel 2 | a ws cancel all [perp] | a lost
+//! a grant k 60s [perp,btc] [max=100] | a revoke k | a login | any message `by k`
+//! a transfer 10 USDC b
 //! a withdraw 10 USDC | a deposit 10 ETH | a register
 //! a again | a twist                      the last message of a again; another message with its nonce
 //! price perp 105 | report 0 perp 105 [-3s]      1 ms later than the step before
@@ -51,6 +55,33 @@ fn quantums(text: &str) -> u64 {
 /// Milliseconds of `1.5s`.
 fn seconds(text: &str) -> u64 {
     quantums(text.strip_suffix('s').expect(text)) / (QUANTUMS_PER_UNIT / 1_000)
+}
+
+/// A key by its letter; `m` is the main key of actor a.
+fn session_key(name: &str) -> StarkKey {
+    let letter = name.chars().next().expect("a key");
+    match letter {
+        '0' => StarkKey::default(),
+        'm' => StarkKey(Felt::from(0x2000 + 'a' as u64)),
+        letter => StarkKey(Felt::from(0x5000 + letter as u64)),
+    }
+}
+
+fn by_session_key(mut command: Command, key: StarkKey) -> Command {
+    match &mut command {
+        Command::Place(c) => c.signed.session_key = key,
+        Command::Modify(c) => c.signed.session_key = key,
+        Command::Cancel(c) => c.signed.session_key = key,
+        Command::CancelAll(c) => c.signed.session_key = key,
+        Command::ScheduleCancel(c) => c.signed.session_key = key,
+        Command::Session(c) => c.signed.session_key = key,
+        Command::Withdraw(c) => c.signed.session_key = key,
+        Command::Transfer(c) => c.signed.session_key = key,
+        Command::SessionKey(c) => c.signed.session_key = key,
+        Command::RevokeSessionKey(c) => c.signed.session_key = key,
+        other => panic!("not signed by a session key: {other:?}"),
+    }
+    command
 }
 
 fn market(word: &str) -> Option<MarketId> {
@@ -159,7 +190,10 @@ impl Run {
             ["resume", operator] => Command::Resume(Resume { incident, operator: operator.parse().expect(operator) }),
             [actor, rest @ ..] => {
                 let actor = actor.chars().next().expect("an actor");
-                let command = self.message(actor, rest);
+                let command = match rest {
+                    [rest @ .., "by", key] => by_session_key(self.message(actor, rest), session_key(key)),
+                    rest => self.message(actor, rest),
+                };
                 self.last.insert(actor, command.clone());
                 command
             }
@@ -207,15 +241,61 @@ impl Run {
                 client_id: id.parse().expect(id),
             }),
             ["cancel", step] => {
-                let order = self.orders.get(&step.parse().expect(step)).copied().unwrap_or(MessageHash(Felt::from(99u64)));
+                let order = self.order_of(step);
                 Command::Cancel(CancelOrder { signed: self.world.sign(actor), order, client_id: 0 })
             }
+            ["modify", step, size, "@", price] => {
+                let (order, signed) = (self.order_of(step), self.world.sign(actor));
+                Command::Modify(ModifyOrder { signed, order, price: Price(quantums(price)), size: Qty(quantums(size)) })
+            }
+            ["schedule", wait] => {
+                let at = if *wait == "off" { Ts(0) } else { self.world.now.plus_ms(seconds(wait)) };
+                Command::ScheduleCancel(ScheduleCancel { signed: self.world.sign(actor), at })
+            }
+            ["ws", "cancel", "all", rest @ ..] => Command::SessionCancelAll(SessionCancelAll {
+                account: address(actor),
+                market: rest.first().and_then(|name| market(name)),
+                disconnected: false,
+            }),
+            ["lost"] => {
+                Command::SessionCancelAll(SessionCancelAll { account: address(actor), market: None, disconnected: true })
+            }
+            ["ws", "cancel", step] => {
+                let order = self.order_of(step);
+                Command::SessionCancel(SessionCancel { account: address(actor), order, client_id: 0 })
+            }
+            ["login"] => Command::Session(OpenSession { signed: self.world.sign(actor) }),
+            ["grant", key, life, bounds @ ..] => {
+                let expiry = self.world.now.plus_ms(seconds(life));
+                let mut terms = SessionTerms { expiry, markets: Vec::new(), max_order_notional: Amount(0) };
+                for bound in bounds {
+                    match bound.strip_prefix("max=") {
+                        Some(notional) => terms.max_order_notional = Amount(i128::from(quantums(notional))),
+                        None => terms.markets = bound.split(',').map(|m| market(m).unwrap_or(MarketId(99))).collect(),
+                    }
+                }
+                Command::SessionKey(GrantSessionKey { signed: self.world.sign(actor), key: session_key(key), terms })
+            }
+            ["revoke", key] => {
+                Command::RevokeSessionKey(RevokeSessionKey { signed: self.world.sign(actor), key: session_key(key) })
+            }
+            ["transfer", amount, symbol, to] => Command::Transfer(Transfer {
+                signed: self.world.sign(actor),
+                recipient: if *to == "nobody" { Address(Felt::ZERO) } else { address(to.chars().next().expect(to)) },
+                asset: asset(symbol),
+                amount: Amount(i128::from(quantums(amount))),
+            }),
             [side @ ("buy" | "sell"), size, "@", price, options @ ..] => {
                 let side = if *side == "buy" { Side::Buy } else { Side::Sell };
                 self.order(actor, side, size, price, options)
             }
             other => panic!("no such step: {other:?}"),
         }
+    }
+
+    /// Hash of the order that a step placed; of none, when it did not.
+    fn order_of(&self, step: &str) -> MessageHash {
+        self.orders.get(&step.parse().expect(step)).copied().unwrap_or(MessageHash(Felt::from(99u64)))
     }
 
     fn order(&mut self, actor: char, side: Side, size: &str, price: &str, options: &[&str]) -> Command {
@@ -231,6 +311,7 @@ impl Run {
                 "post" => order.time_in_force = TimeInForce::PostOnly,
                 "fok" => order.time_in_force = TimeInForce::Fok,
                 "stop" => order.order_type = OrderType::StopLimit,
+                "gtt" => order.time_in_force = TimeInForce::Gtt,
                 "ro" => order.reduce_only = true,
                 "stp=maker" => order.self_trade = SelfTradeMode::CancelMaker,
                 "stp=both" => order.self_trade = SelfTradeMode::CancelBoth,
@@ -241,6 +322,20 @@ impl Run {
                     (Some(market), _) => order.market = market,
                     (None, Some(("cid", id))) => order.client_id = id.parse().expect(id),
                     (None, Some(("trigger", price))) => order.trigger_price = Price(quantums(price)),
+                    (None, Some((kind @ ("stop" | "tp"), price))) => {
+                        order.trigger_price = Price(quantums(price));
+                        order.order_type = match (kind, at_market) {
+                            ("stop", false) => OrderType::StopLimit,
+                            ("stop", true) => OrderType::StopMarket,
+                            (_, false) => OrderType::TakeProfitLimit,
+                            (_, true) => OrderType::TakeProfitMarket,
+                        };
+                    }
+                    (None, Some(("gtt", life))) => {
+                        order.time_in_force = TimeInForce::Gtt;
+                        order.good_til = self.world.now.plus_ms(seconds(life));
+                    }
+                    (None, Some(("until", life))) => order.good_til = self.world.now.plus_ms(seconds(life)),
                     _ => order.price = Price(quantums(option)),
                 },
             }
@@ -356,7 +451,10 @@ fn describe(event: &Event) -> String {
         Event::SessionKeySet { account, .. } => format!("{} session key set", actor(account)),
         Event::SessionKeyRevoked { account, .. } => format!("{} session key revoked", actor(account)),
         Event::SessionOpened { account, .. } => format!("{} session opened", actor(account)),
-        Event::CancelScheduled { account, at } => format!("{} cancels all at {}", actor(account), at.ms()),
+        Event::CancelScheduled { account, at: Ts(0) } => format!("{} cancels all: off", actor(account)),
+        Event::CancelScheduled { account, at } => {
+            format!("{} cancels all at +{} ms", actor(account), at.ms() - super::world::START.ms())
+        }
         Event::Transferred { account, recipient, amount, .. } => {
             format!("{} transferred {amount} to {}", actor(account), actor(recipient))
         }

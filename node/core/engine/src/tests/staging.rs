@@ -75,7 +75,7 @@ fn bytes_that_are_not_this_chains_snapshot_are_refused() {
     let bytes = world.engine.snapshot();
     let refuse = |bytes: &[u8]| Engine::restore(&world.genesis, bytes).expect_err("refused");
     assert_eq!(refuse(b""), RestoreError::NotASnapshot);
-    assert_eq!(refuse(b"KEELSNAP\x02\0\0\0"), RestoreError::NotASnapshot);
+    assert_eq!(refuse(b"KEELSNAP\x7f\0\0\0"), RestoreError::NotASnapshot);
     let mut other = world.genesis.clone();
     other.rules_version = 2;
     assert!(matches!(Engine::restore(&other, &bytes), Err(RestoreError::OtherGenesis { .. })));

@@ -1,5 +1,6 @@
 use crate::{Engine, Output};
 use keel_types::*;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub const SPOT: MarketId = MarketId(0);
@@ -88,7 +89,7 @@ pub struct World {
     pub log: Vec<(Ts, Command)>,
     pub outputs: Vec<Output>,
     /// All chain-state writes so far, the last of each key.
-    pub chain: Vec<StateWrite>,
+    pub chain: BTreeMap<ChainKey, StateWrite>,
     nonce: u64,
     message_nonce: u64,
 }
@@ -97,30 +98,35 @@ pub fn address(actor: char) -> Address {
     Address(Felt::from(0x1000 + actor as u64))
 }
 
-/// Same key of chain state.
-fn same_key(a: &StateWrite, b: &StateWrite) -> bool {
+/// A key of chain state: its kind, its account and what else names it.
+type ChainKey = (u8, Address, Felt);
+
+fn chain_key(write: &StateWrite) -> ChainKey {
     use StateWrite::*;
-    match (a, b) {
-        (Account { account: a, .. }, Account { account: b, .. }) => a == b,
-        (Balance { account: a, asset: x, .. }, Balance { account: b, asset: y, .. }) => (a, x) == (b, y),
-        (Position { account: a, market: x, .. }, Position { account: b, market: y, .. }) => (a, x) == (b, y),
-        (Funding { market: a, .. }, Funding { market: b, .. }) => a == b,
-        (Price { market: a, .. }, Price { market: b, .. }) => a == b,
-        (Totals { asset: a, .. }, Totals { asset: b, .. }) => a == b,
-        (MessageConsumed { message_nonce: a }, MessageConsumed { message_nonce: b }) => a == b,
-        (WithdrawalCount { .. }, WithdrawalCount { .. }) | (Phase { .. }, Phase { .. }) | (Rules, Rules) => true,
-        (Incident(a), Incident(b)) => a.incident == b.incident,
-        (Market(a), Market(b)) => a == b,
-        (Asset(a), Asset(b)) => a == b,
-        (SessionKey { account: a, key: x, .. }, SessionKey { account: b, key: y, .. }) => (a, x) == (b, y),
-        _ => false,
+    let nobody = Address::default();
+    match write {
+        Account { account, .. } => (0, *account, Felt::ZERO),
+        Balance { account, asset, .. } => (1, *account, asset.0.into()),
+        Position { account, market, .. } => (2, *account, market.0.into()),
+        Funding { market, .. } => (3, nobody, market.0.into()),
+        Price { market, .. } => (4, nobody, market.0.into()),
+        Totals { asset, .. } => (5, nobody, asset.0.into()),
+        MessageConsumed { message_nonce } => (6, nobody, (*message_nonce).into()),
+        WithdrawalCount { .. } => (7, nobody, Felt::ZERO),
+        Phase { .. } => (8, nobody, Felt::ZERO),
+        Incident(value) => (9, nobody, value.incident.0.into()),
+        Market(market) => (10, nobody, market.0.into()),
+        Asset(asset) => (11, nobody, asset.0.into()),
+        Rules => (12, nobody, Felt::ZERO),
+        SessionKey { account, key, .. } => (13, *account, key.0),
     }
 }
 
 impl World {
     /// Nobody registered, no price published.
     pub fn bare(genesis: Genesis) -> World {
-        let (engine, chain) = Engine::new(&genesis);
+        let (engine, writes) = Engine::new(&genesis);
+        let chain = writes.into_iter().map(|write| (chain_key(&write), write)).collect();
         World { genesis, engine, now: START, log: Vec::new(), outputs: Vec::new(), chain, nonce: 0, message_nonce: 0 }
     }
 
@@ -173,13 +179,8 @@ impl World {
         let violations = self.engine.check();
         assert!(violations.is_empty(), "{violations:?} after {command:?}");
         for write in &output.writes {
-            match self.chain.iter_mut().find(|old| same_key(old, write)) {
-                Some(old) => {
-                    assert!(old != write, "{write:?} was written without a change by {command:?}");
-                    *old = write.clone();
-                }
-                None => self.chain.push(write.clone()),
-            }
+            let old = self.chain.insert(chain_key(write), write.clone());
+            assert!(old.as_ref() != Some(write), "{write:?} was written without a change by {command:?}");
         }
         for event in &output.events {
             if let Event::Liquidation(receipt) = event {
@@ -193,12 +194,8 @@ impl World {
 
     /// What must hold of a whole history: its writes are the dump, its snapshot is the state, and replaying it gives the same again.
     pub fn check_history(&self) {
-        let text = |writes: &[StateWrite]| {
-            let mut lines: Vec<String> = writes.iter().map(|write| format!("{write:?}")).collect();
-            lines.sort();
-            lines
-        };
-        assert_eq!(text(&self.engine.dump().writes), text(&self.chain), "writes do not add up to the state");
+        let dump: BTreeMap<_, _> = self.engine.dump().writes.into_iter().map(|write| (chain_key(&write), write)).collect();
+        assert!(dump == self.chain, "writes do not add up to the state");
 
         let restored = Engine::restore(&self.genesis, &self.engine.snapshot()).expect("a snapshot restores");
         assert_eq!(restored.digest(), self.engine.digest());
