@@ -223,8 +223,18 @@ pub fn load(file: Option<&Path>, sets: &[String]) -> anyhow::Result<Config> {
 }
 
 /// `KEEL_*` variables of the scripts and tests, which are no configuration. Any other unknown name is refused as a typing error.
-const NOT_CONFIGURATION: &[&str] =
-    &["anvil", "bin", "cache", "crash_no_sync", "crash_rounds", "fixtures", "keep", "proptest_commands", "timeout_ms"];
+const NOT_CONFIGURATION: &[&str] = &[
+    "anvil",
+    "bin",
+    "cache",
+    "crash_no_sync",
+    "crash_rounds",
+    "fixtures",
+    "keep",
+    "proptest_commands",
+    "streams_seconds",
+    "timeout_ms",
+];
 
 fn is_configuration(name: &str) -> bool {
     !NOT_CONFIGURATION.contains(&name.to_ascii_lowercase().as_str())
