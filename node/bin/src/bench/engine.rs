@@ -32,29 +32,45 @@ pub fn run(commands: u64) -> Result<()> {
     Ok(())
 }
 
-struct Flow<'a> {
-    genesis: &'a Genesis,
-    engine: Engine,
-    random: Random,
+/// An engine with the development genesis, and the commands it was given.
+pub(super) struct Flow<'a> {
+    pub genesis: &'a Genesis,
+    pub engine: Engine,
+    pub random: Random,
     seq: u64,
     ts: u64,
     nonce: u64,
+    message_nonce: u64,
     placed: Vec<(Address, MessageHash)>,
 }
 
 impl Flow<'_> {
-    fn new(genesis: &Genesis) -> Flow<'_> {
+    pub fn new(genesis: &Genesis) -> Flow<'_> {
         let (engine, _) = Engine::new(genesis);
-        Flow { genesis, engine, random: Random::new(5), seq: 0, ts: genesis.ts.0 + 1, nonce: 0, placed: vec![] }
+        Flow {
+            genesis,
+            engine,
+            random: Random::new(5),
+            seq: 0,
+            ts: genesis.ts.0 + 1,
+            nonce: 0,
+            message_nonce: 0,
+            placed: vec![],
+        }
     }
 
-    fn apply(&mut self, command: Command) {
-        (self.seq, self.ts) = (self.seq + 1, self.ts + 2_000_000_000);
-        self.engine.apply(Seq(self.seq), Ts(self.ts), &command);
+    /// Two seconds later than the command before.
+    pub fn apply(&mut self, command: Command) -> Vec<Event> {
+        self.apply_after(2_000_000_000, command)
     }
 
-    /// Registers, deposits, publishes prices and walks the phases to OPEN, all as commands.
-    fn open_and_fund(&mut self) {
+    pub fn apply_after(&mut self, ns: u64, command: Command) -> Vec<Event> {
+        (self.seq, self.ts) = (self.seq + 1, self.ts + ns);
+        self.engine.apply(Seq(self.seq), Ts(self.ts), &command).events
+    }
+
+    /// Walks the phases to OPEN, with prices, as commands.
+    pub fn open(&mut self) {
         let incident = IncidentId(1);
         let reasons = LossReasons::of(LossReason::Restart);
         self.apply(Command::EnterSafeMode(EnterSafeMode { incident, reasons, observed_ts: Ts(self.ts) }));
@@ -63,27 +79,38 @@ impl Flow<'_> {
             let (post_only_until, integrity_report) = (Ts(0), Bytes32([1; 32]));
             self.apply(Command::SetPhase(SetPhase { incident, phase, post_only_until, integrity_report }));
         }
-        let mut message_nonce = 0;
-        for i in 0..ACCOUNTS {
-            let account = address(i);
-            let key = StarkKey(Felt::from(i + 1));
-            let signed = self.signed(account);
-            self.apply(Command::Register(Register { signed, key, template: 0 }));
+    }
+
+    /// A registered account.
+    pub fn register(&mut self, n: u64) -> Address {
+        let account = address(n);
+        let signed = self.signed(account);
+        self.apply_after(1, Command::Register(Register { signed, key: StarkKey(Felt::from(n + 1)), template: 0 }));
+        account
+    }
+
+    pub fn deposit(&mut self, account: Address, asset: &AssetSpec, quantums: i128) {
+        self.message_nonce += 1;
+        let deposit = Deposit {
+            message_nonce: self.message_nonce,
+            token: asset.token,
+            recipient: account,
+            amount: (quantums / i128::from(asset.quantums_per_l1_unit)) as u128,
+            message_hash: Bytes32::default(),
+            l1_block: 1,
+            l1_block_hash: Bytes32::default(),
+            depth: 3,
+            l1_tx_hash: Bytes32::default(),
+        };
+        self.apply_after(1, Command::Deposit(deposit));
+    }
+
+    fn open_and_fund(&mut self) {
+        self.open();
+        for n in 0..ACCOUNTS {
+            let account = self.register(n);
             for asset in &self.genesis.assets {
-                let amount = asset.deposit_max.0.min(1_000_000 * i128::from(QUANTUMS_PER_UNIT));
-                let deposit = Deposit {
-                    message_nonce,
-                    token: asset.token,
-                    recipient: account,
-                    amount: (amount / i128::from(asset.quantums_per_l1_unit)) as u128,
-                    message_hash: Bytes32::default(),
-                    l1_block: 1,
-                    l1_block_hash: Bytes32::default(),
-                    depth: 3,
-                    l1_tx_hash: Bytes32::default(),
-                };
-                message_nonce += 1;
-                self.apply(Command::Deposit(deposit));
+                self.deposit(account, asset, asset.deposit_max.0.min(1_000_000 * i128::from(QUANTUMS_PER_UNIT)));
             }
         }
         self.prices();
@@ -103,7 +130,7 @@ impl Flow<'_> {
         self.apply(Command::Prices(reports.collect()));
     }
 
-    fn signed(&mut self, account: Address) -> Signed {
+    pub fn signed(&mut self, account: Address) -> Signed {
         self.nonce += 1;
         let valid_until = Ts(self.ts).plus_ms(60_000);
         Signed {

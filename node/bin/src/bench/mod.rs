@@ -3,6 +3,7 @@
 mod book;
 mod crypto;
 mod engine;
+mod marks;
 mod mwl;
 pub mod rpc;
 mod trie;
@@ -38,6 +39,11 @@ pub enum Bench {
         #[arg(long, default_value_t = 200_000)]
         commands: u64,
     },
+    /// Mark updates with many open positions: time, and how many accounts each visits.
+    Marks {
+        #[arg(long, default_value_t = 100_000)]
+        positions: u64,
+    },
     /// Signature checks per second on one core, through the one wrapper.
     Signatures,
     /// Root of a trie after random changed leaves.
@@ -64,6 +70,7 @@ pub fn run(bench: Bench, config: &Config) -> Result<()> {
         Bench::Book { workload, runs } => book::run(&workload, runs),
         Bench::MakeWorkload { out, commands, resting, seed } => mwl::make(&out, commands, resting, seed),
         Bench::Engine { commands } => engine::run(commands),
+        Bench::Marks { positions } => marks::run(positions),
         Bench::Signatures => crypto::run(),
         Bench::Trie { leaves, changes } => trie::run(leaves, changes),
         Bench::Rpc { rpc, orders, connections } => {

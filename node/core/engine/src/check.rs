@@ -31,6 +31,8 @@ pub enum Violation {
     OpenOrders { phase: Phase, count: u64 },
     /// Reduce-only orders larger than the position they reduce.
     ReduceOnly { account: Address, market: MarketId },
+    /// The watch does not know that the account is below maintenance or initial margin, or believes that it is.
+    Watch { account: Address },
 }
 
 impl Engine {
@@ -40,6 +42,7 @@ impl Engine {
         self.check_money(&mut found);
         self.check_orders(&mut found);
         self.check_books(&mut found);
+        self.check_watch(&mut found);
         let (phase, count) = (self.globals.phase.phase, self.open_orders() as u64);
         if phase < Phase::Spot && count > 0 {
             found.push(Violation::OpenOrders { phase, count });
@@ -137,6 +140,24 @@ impl Engine {
                 && bid >= ask
             {
                 found.push(Violation::Crossed { market, bid, ask });
+            }
+        }
+    }
+
+    /// Everybody computed anew, against what the watch found without visiting everybody.
+    fn check_watch(&self, found: &mut Vec<Violation>) {
+        // What a panic left behind until the next command would be seen: margins read what is staged.
+        if self.holdings.touched_len() + self.orders.touched_len() + self.markets.touched_len() > 0 {
+            return;
+        }
+        for (i, holdings) in self.holdings.all_installed().iter().enumerate() {
+            let account = i as u32;
+            let standing = self.standing(holdings, account);
+            let exposed = self.rules.perpetuals.iter().any(|market| !holdings.market(*market).is_idle());
+            let at_risk = account != self.insurance_account && standing.is_at_risk();
+            let known = (self.watch.is_at_risk(account), self.watch.is_short(account));
+            if known != (at_risk, exposed && standing.is_short()) {
+                found.push(Violation::Watch { account: self.address(account) });
             }
         }
     }

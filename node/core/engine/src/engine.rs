@@ -1,14 +1,17 @@
 use crate::accounts::{Accounts, NonceEntry};
+use crate::command::Liquidation;
 use crate::image::SectionHashes;
 use crate::market::MarketState;
 use crate::order::Order;
 use crate::ranges::Ranges;
 use crate::rules::Rules;
 use crate::stage::Staged;
+use crate::watch::Watch;
 use borsh::{BorshDeserialize, BorshSerialize};
 use keel_book::Book;
 use keel_ledger::{Holdings, Margin, Totals};
 use keel_types::*;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// What came of a command.
@@ -55,6 +58,10 @@ pub(crate) struct Globals {
     pub phase: PhaseState,
     /// Operators that resumed the running incident, each once.
     pub operators: Vec<u8>,
+    /// Prices taken into use so far: "the next mark" is a higher number.
+    pub marks: u64,
+    /// [Globals::marks] when the insurance fund last tried to unwind.
+    pub fund_marks: u64,
 }
 
 /// What a command is about to change, beside the [Staged] lists.
@@ -70,6 +77,8 @@ pub(crate) struct Plan {
     pub message_consumed: Option<u64>,
     pub incident: Option<IncidentValue>,
     pub forget_nonces: bool,
+    /// A liquidation that goes on; `None` in it: ends.
+    pub liquidation: Option<(u32, Option<Liquidation>)>,
 }
 
 /// An exchange. See the crate's documentation.
@@ -87,6 +96,10 @@ pub struct Engine {
     pub(crate) messages: Ranges,
     pub(crate) incidents: Vec<IncidentValue>,
     pub(crate) globals: Globals,
+    /// Accounts whose liquidation has begun, by index.
+    pub(crate) liquidations: BTreeMap<u32, Liquidation>,
+    /// Who must be looked at when a mark moves; follows from the rest.
+    pub(crate) watch: Watch,
     /// Indices of the accounts that receive fees and rounding.
     pub(crate) fee_account: u32,
     pub(crate) insurance_account: u32,
@@ -140,6 +153,8 @@ impl Engine {
             withdrawals: 0,
             phase,
             operators: Vec::new(),
+            marks: 0,
+            fund_marks: 0,
         };
         Engine {
             books: genesis.markets.iter().map(|_| Book::new()).collect(),
@@ -150,6 +165,8 @@ impl Engine {
             totals: Staged::new(vec![Totals::default(); genesis.assets.len()]),
             messages: Ranges::default(),
             incidents: Vec::new(),
+            liquidations: BTreeMap::new(),
+            watch: Watch::new(genesis.markets.len()),
             now: globals.clone(),
             globals,
             fee_account,
@@ -181,7 +198,7 @@ impl Engine {
 
     fn run(&mut self, command: &Command) {
         match command {
-            Command::Tick => self.plan.forget_nonces = true,
+            Command::Tick => self.tick(),
             Command::Register(c) => self.register(c),
             Command::Place(c) => self.place(c),
             Command::Cancel(c) => self.cancel(c),
@@ -242,6 +259,13 @@ impl Engine {
                 _ => self.incidents.push(value),
             }
         }
+        if let Some((account, state)) = self.plan.liquidation {
+            match state {
+                Some(state) => drop(self.liquidations.insert(account, state)),
+                None => drop(self.liquidations.remove(&account)),
+            }
+        }
+        self.note_watched();
         if self.plan.forget_nonces {
             self.accounts.forget_nonces(self.now.ts);
         }
@@ -250,6 +274,9 @@ impl Engine {
         self.markets.install();
         self.totals.install();
         std::mem::swap(&mut self.globals, &mut self.now);
+        // It is among the account's orders now.
+        self.plan.order_new = None;
+        self.look_at_watched();
     }
 
     /// Forgets the hashes of sections that are about to change.
@@ -388,6 +415,12 @@ impl Engine {
     /// Number of resting orders in all markets.
     pub fn open_orders(&self) -> usize {
         self.books.iter().map(Book::len).sum()
+    }
+
+    /// Accounts whose standing was computed anew because they were touched or a market left their range, ever: what shows that a mark
+    /// update visits few.
+    pub fn accounts_visited(&self) -> u64 {
+        self.watch.visits
     }
 
     /// The book of a market, read-only.

@@ -9,7 +9,7 @@
 //! | tag | sections, in this order | bytes: borsh of |
 //! |---|---|---|
 //! | 1 rules | one, number 0 | genesis hash |
-//! | 2 globals | one, number 0 | seq, ts, height, batches, withdrawals, phase, operators; consumed messages; incidents; number of accounts; number of tag 7 |
+//! | 2 globals | one, number 0 | seq, ts, height, batches, withdrawals, phase, operators; marks counted; consumed messages; incidents; liquidations begun; number of accounts; number of tag 7 |
 //! | 3 totals | one, number 0 | deposited and withdrawn of each asset |
 //! | 4 market | one per market | prices, reports, hold, trades, open interest, funding |
 //! | 5 book | one per market | orders in (side, price, time) order: buys, then sells; rising price; the queue |
@@ -22,6 +22,7 @@
 
 use crate::Engine;
 use crate::accounts::NonceEntry;
+use crate::command::Liquidation;
 use crate::engine::Globals;
 use crate::market::MarketState;
 use crate::order::Order;
@@ -31,7 +32,7 @@ use crate::stage::Staged;
 use borsh::{BorshDeserialize, BorshSerialize};
 use keel_ledger::{Holdings, Totals};
 use keel_types::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -55,6 +56,7 @@ struct GlobalsImage {
     globals: Globals,
     messages: Ranges,
     incidents: Vec<IncidentValue>,
+    liquidations: BTreeMap<u32, Liquidation>,
     accounts: u32,
     nonce_buckets: u32,
 }
@@ -234,6 +236,7 @@ impl Engine {
                 put(out, &self.globals);
                 put(out, &self.messages);
                 put(out, &self.incidents);
+                put(out, &self.liquidations);
                 put(out, &self.accounts.len());
                 put(out, &(self.accounts.buckets().len() as u32));
             }
@@ -302,6 +305,7 @@ impl Engine {
         engine.globals = globals.globals;
         engine.messages = globals.messages;
         engine.incidents = globals.incidents;
+        engine.liquidations = globals.liquidations;
         let totals: Vec<Totals> = sections.next(TAG_TOTALS, 0)?;
         ensure(totals.len() == genesis.assets.len(), TAG_TOTALS, 0)?;
         engine.totals = Staged::new(totals);
@@ -323,7 +327,9 @@ impl Engine {
             engine.restore_nonces(number, sections)?;
         }
         ensure(sections.rest.is_empty(), TAG_NONCES, globals.nonce_buckets)?;
+        ensure(engine.liquidations.keys().all(|account| *account < engine.accounts.len()), TAG_GLOBALS, 0)?;
         engine.section_hashes = SectionHashes::new(genesis.markets.len(), engine.accounts.len());
+        engine.watch_all();
         Ok(engine)
     }
 

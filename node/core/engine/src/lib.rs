@@ -25,6 +25,7 @@ mod ranges;
 mod risk;
 mod rules;
 mod stage;
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,12 @@ use keel_types::*;
 pub(crate) struct MarketState {
     /// Last median taken into use.
     pub oracle: Price,
-    /// Equal to the oracle until the averages of [spec exchange, Oracle, mark, funding] exist.
+    /// On spot the oracle.
     pub mark: Price,
+    /// EMA over 150 s of mid - oracle, quantums x [MARK_OFFSET_SCALE].
+    pub mark_offset: i128,
+    /// When it was last brought up to date; zero before the first price.
+    pub mark_offset_ts: Ts,
     /// When a quorum last confirmed the price in use; zero before the first.
     pub price_ts: Ts,
     /// Time of the last price written to chain state.
@@ -22,13 +26,22 @@ pub(crate) struct MarketState {
     pub last_price: Price,
     /// Sum of long positions, base quantums.
     pub open_interest: i128,
-    /// Quote quantums per base unit, accrued since genesis. Nothing accrues yet; positions already settle against it.
+    /// Quote quantums per base unit, accrued since genesis.
     pub funding_index: i128,
+    /// What the index has not yet shown, in parts of `FUNDING_DIVISOR` (`command/funding.rs`).
+    pub funding_rest: i128,
+    /// Rate of the last premium sample, 1e-8 per 8 hours.
+    pub funding_rate: i64,
+    /// Accrued up to then.
+    pub funding_ts: Ts,
     /// F: what longs and shorts have paid into the market and not yet received.
     pub funding_pool: i128,
     /// Mark when the running incident began: withdrawals before OPEN are valued at the worse of it and the oracle. [spec safe-mode]
     pub mark_before_incident: Price,
 }
+
+/// Parts of a quantum in which [MarketState::mark_offset] is kept: an average must not lose what a quantum cannot show.
+pub(crate) const MARK_OFFSET_SCALE: i128 = 1_000_000;
 
 /// A publisher's last report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
@@ -64,6 +77,8 @@ impl MarketState {
         MarketState {
             oracle: spec.initial_price,
             mark: spec.initial_price,
+            mark_offset: 0,
+            mark_offset_ts: Ts(0),
             price_ts: Ts(0),
             price_written_ts: genesis.ts,
             reports: vec![None; genesis.oracle.publishers.len()],
@@ -72,6 +87,9 @@ impl MarketState {
             last_price: Price(0),
             open_interest: 0,
             funding_index: 0,
+            funding_rest: 0,
+            funding_rate: 0,
+            funding_ts: genesis.ts,
             funding_pool: 0,
             mark_before_incident: spec.initial_price,
         }

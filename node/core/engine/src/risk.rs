@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 /// Margin at one moment, and the rules that hang on it. [spec exchange, Perpetuals: cross margin; Oracle]
 impl Engine {
     /// A perpetual's terms at its mark and open interest, both with what is staged.
-    fn terms(&self, market: MarketId) -> MarginTerms {
+    pub(crate) fn terms(&self, market: MarketId) -> MarginTerms {
         let (spec, perpetual) = (self.rules.market(market), self.rules.perpetual(market));
         let state = self.markets.get(u32::from(market.0));
         let open_interest = state.mark.value_floor(state.open_interest);
@@ -50,7 +50,7 @@ impl Engine {
     }
 
     /// Sum of the open losses of the account's orders in a market; spares the walk when there can be none.
-    fn open_loss(&self, account: u32, market: MarketId, possible: bool, mark: Price) -> i128 {
+    pub(crate) fn open_loss(&self, account: u32, market: MarketId, possible: bool, mark: Price) -> i128 {
         if !possible {
             return 0;
         }
@@ -60,7 +60,7 @@ impl Engine {
     }
 
     /// Slots of the account's orders, the one being placed included; some may have ended in this command.
-    fn order_slots(&self, account: u32) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn order_slots(&self, account: u32) -> impl Iterator<Item = u32> + '_ {
         let known = (account < self.accounts.len()).then(|| self.accounts.get(account).orders());
         let placed = self.plan.order_new.filter(move |slot| self.orders.get(*slot).account == account);
         known.into_iter().flatten().chain(placed)
@@ -71,7 +71,7 @@ impl Engine {
         if self.in_grace() { margin.without_profit() } else { margin }
     }
 
-    fn in_grace(&self) -> bool {
+    pub(crate) fn in_grace(&self) -> bool {
         self.now.ts < self.now.phase.grace_until
     }
 

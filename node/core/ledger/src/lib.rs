@@ -10,6 +10,8 @@
 //! | fee of a fill ([fee_split]) | charged `ceil` | fee account `floor`, insurance fund the difference |
 //! | fee of a spot buy, when `ceil` exceeds what was reserved for it ([buy_fill]) | charged `floor` | fee account `floor` |
 //! | cost of a part-closed position ([trade]) | both parts `ceil` | insurance fund the difference |
+//! | a position taken over at mark ([liquidation::value_at_mark]) | value `floor` | the insurance fund takes it at the same value |
+//! | liquidation fee ([liquidation::liquidation_fee]) | `ceil`, at most the equity left | insurance fund |
 //! | funding payment ([funding_payment]) | `floor` | the market's pool keeps the difference |
 //! | margin ([market_margin]) | value `floor`, requirements `ceil` | nothing moves |
 #![forbid(unsafe_code)]
@@ -17,6 +19,7 @@
 mod conservation;
 mod fees;
 mod holdings;
+pub mod liquidation;
 mod margin;
 mod position;
 mod spot;
@@ -28,5 +31,6 @@ pub use holdings::{Balance, Holdings, MarketHolding, OpenOrder};
 pub use margin::{
     Margin, MarginTerms, MarketMargin, Reduction, accepts, imf_scaled_ppm, market_margin, open_loss, withdrawable,
 };
-pub use position::{PositionChange, funding_payment, trade};
+pub use position::{PositionChange, funding_payment, trade, trade_value};
 pub use spot::{OpenBuy, buy_fill, buy_release, buy_reservation, buy_reserve, sell_fill, sell_release, sell_reserve};
+pub use wide::{mul_div_floor, mul_div_rem};

@@ -16,8 +16,6 @@ pub struct PositionChange {
 
 /// Quote quantums a position receives for the funding index having moved from its entry to `index`: `-pos x (index - entry)`,
 /// per base unit, rounded down. [spec exchange, Oracle, mark, funding]
-///
-/// The index accrues in the market's state; nothing moves it yet, so today this is exactly zero.
 pub fn funding_payment(position: &PositionValue, index: i128) -> i128 {
     (-position.size * (index - position.funding_index)).div_euclid(i128::from(QUANTUMS_PER_UNIT))
 }
@@ -27,25 +25,25 @@ pub fn funding_payment(position: &PositionValue, index: i128) -> i128 {
 /// Opening adds size and cost. Closing moves `cost x closed / |pos|` into collateral with the proceeds; of a part-closed position
 /// both the moved and the kept cost are rounded up, and the extra quantum goes to the insurance fund. [spec exchange, Perpetuals]
 pub fn trade(position: PositionValue, index: i128, side: Side, qty: Qty, price: Price) -> PositionChange {
+    trade_value(position, index, side.sign() * i128::from(qty.0), side.sign() * price.notional(qty))
+}
+
+/// The same for `size` (signed base quantums, not zero) at `value` in all (signed quote quantums, of the sign of `size`): for
+/// transfers at mark, which is not on tick. The part of `value` that closes is rounded down; both parts together are exact.
+pub fn trade_value(position: PositionValue, index: i128, size: i128, value: i128) -> PositionChange {
     let funding = funding_payment(&position, index);
-    let signed = side.sign() * i128::from(qty.0);
-    let closes = position.size.signum() == -signed.signum();
-    let closed = if closes { i128::from(qty.0).min(position.size.abs()) } else { 0 };
-    let opened = i128::from(qty.0) - closed;
+    let closes = position.size.signum() == -size.signum();
+    let closed = if closes { size.abs().min(position.size.abs()) } else { 0 };
+    let value_closed = value - part_ceil(value, size.abs() - closed, size.abs());
 
     let (cost_moved, cost_kept) = split_cost(position.cost, position.size.abs(), closed);
-    let realized = if closed == 0 { 0 } else { -side.sign() * value(price, closed) - cost_moved };
+    let realized = if closed == 0 { 0 } else { -value_closed - cost_moved };
     let after = PositionValue {
-        size: position.size + signed,
-        cost: cost_kept + side.sign() * value(price, opened),
+        size: position.size + size,
+        cost: cost_kept + if closed == 0 { value } else { value - value_closed },
         funding_index: index,
     };
     PositionChange { after, realized, rounding: cost_moved + cost_kept - position.cost, funding }
-}
-
-/// Exact: parts of a trade are on lot, prices on tick.
-fn value(price: Price, qty: i128) -> i128 {
-    price.notional(Qty(u64::try_from(qty).expect("a part of a trade is not larger than the trade")))
 }
 
 /// The cost of `closed` out of `size`, and of the rest, each rounded up.
@@ -115,7 +113,24 @@ mod tests {
         assert_eq!(funding_payment(&PositionValue { size: -UNIT / 2, ..long }, 6), 0);
     }
 
+    #[test]
+    fn a_transfer_at_a_value_off_the_grid_loses_nothing() {
+        // 3 units for 10 quantums in all, against a long of 1: a third closes (3, rounded down), the rest opens at 7.
+        let change = trade_value(PositionValue { size: UNIT, cost: 5, funding_index: 0 }, 0, -3 * UNIT, -10);
+        assert_eq!((change.after.size, change.after.cost, change.realized, change.rounding), (-2 * UNIT, -6, -1, 0));
+    }
+
     proptest! {
+        #[test]
+        fn a_transfer_conserves_value(size in -(1i128 << 60)..(1i128 << 60), cost in -(1i128 << 80)..(1i128 << 80), moved in 1i128..(1i128 << 60), value in 0i128..(1i128 << 80), buy: bool) {
+            let position = PositionValue { size, cost: if size == 0 { 0 } else { cost }, funding_index: 0 };
+            let sign = if buy { 1 } else { -1 };
+            let change = trade_value(position, 0, sign * moved, sign * value);
+            prop_assert_eq!(change.realized - change.after.cost + change.rounding, -position.cost - sign * value);
+            prop_assert_eq!(change.after.size, position.size + sign * moved);
+            prop_assert!(change.after.size != 0 || change.after.cost == 0);
+        }
+
         #[test]
         fn a_trade_conserves_value(size in -(1i128 << 60)..(1i128 << 60), cost in -(1i128 << 80)..(1i128 << 80), lots in 1u64..1_000_000, price in 0u64..1_000_000_000, buy: bool) {
             let position = PositionValue { size, cost: if size == 0 { 0 } else { cost }, funding_index: 0 };

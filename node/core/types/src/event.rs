@@ -124,8 +124,8 @@ pub enum Event {
     /// Funding of a market accrued. [spec exchange, Oracle, mark, funding]
     Funding {
         market: MarketId,
-        /// Rate per 8 hours, parts per 1e6 (rounded towards zero; the index is exact).
-        rate_ppm: i64,
+        /// Rate from now on, 1e-8 per 8 hours.
+        rate: i64,
         /// Quote quantums per base unit, accrued since genesis.
         index: Amount,
         /// Accrued up to then.

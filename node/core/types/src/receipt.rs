@@ -41,6 +41,8 @@ pub enum LiquidationDecision {
         /// Fifths of every position that are closed.
         fifths: u8,
         orders: Vec<CloseOrder>,
+        /// Account value after the fills and before the fee, at least 0: what caps it.
+        equity_left: Amount,
         /// Quote quantums charged in all, to the insurance fund.
         fee: Amount,
     },
@@ -74,6 +76,8 @@ pub struct CloseOrder {
     /// The bankruptcy price, to the tick.
     pub limit: Price,
     pub filled: Qty,
+    /// Quote quantums traded.
+    pub quote: Amount,
 }
 
 /// An opposite position and what its weight is made of.

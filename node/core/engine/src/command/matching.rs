@@ -158,8 +158,7 @@ impl Engine {
         let c = taker.command;
         let slot = maker.key as u32;
         let spec = self.rules.market(c.market);
-        let (kind, reserve_ppm, maker_ppm, taker_ppm) =
-            (spec.kind, reserve_ppm(spec), spec.fee_maker_ppm, spec.fee_taker_ppm);
+        let (kind, reserve_ppm, maker_ppm) = (spec.kind, reserve_ppm(spec), spec.fee_maker_ppm);
         let order = self.orders.edit(slot);
         let maker_party =
             Party { account: order.account, order: order.open_order(), remaining: order.remaining(), fee_ppm: maker_ppm };
@@ -170,7 +169,7 @@ impl Engine {
             account: taker.account,
             order: taker.open_order(),
             remaining: Qty(c.size.0 - filled_before.0),
-            fee_ppm: taker_ppm,
+            fee_ppm: taker.fee_ppm,
         };
 
         let settle = |engine: &mut Engine, party: &Party| match kind {
@@ -238,7 +237,7 @@ impl Engine {
     }
 
     /// The one place where fees and rounding arrive. [spec exchange, Units]
-    fn collect(&mut self, fee: i128, rounding: i128) {
+    pub(super) fn collect(&mut self, fee: i128, rounding: i128) {
         if fee != 0 {
             self.holdings.edit(self.fee_account).credit(QUOTE, fee);
         }

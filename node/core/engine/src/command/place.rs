@@ -20,6 +20,8 @@ pub(crate) struct Taker<'a> {
     pub beyond_band: bool,
     /// Whether what is left may rest.
     pub rests: bool,
+    /// What it pays; the engine's own orders pay nothing.
+    pub fee_ppm: i32,
 }
 
 impl Taker<'_> {
@@ -58,7 +60,8 @@ impl Engine {
         // A post-only order trades only passively, and passive orders far from mark are allowed.
         let limit = if post_only { price } else { tighter(c.side, price, edge) };
         let rests = c.order_type == OrderType::Limit && c.time_in_force != TimeInForce::Ioc;
-        let taker = Taker { command: c, account, price, limit, beyond_band: limit != price, rests };
+        let taker =
+            Taker { command: c, account, price, limit, beyond_band: limit != price, rests, fee_ppm: spec.fee_taker_ppm };
 
         check_notional(c, spec, if c.price.0 == 0 { market.mark } else { c.price })?;
         if !post_only && market.is_restricted(&self.rules.genesis.oracle, self.now.ts) {

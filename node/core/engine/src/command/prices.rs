@@ -1,5 +1,6 @@
 use crate::Engine;
-use crate::market::{Held, MarketState, Report};
+use crate::market::{Held, MARK_OFFSET_SCALE, MarketState, Report};
+use keel_book::Book;
 use keel_types::*;
 
 /// Further medians that must agree with a held one. [spec exchange, Oracle]
@@ -8,6 +9,11 @@ const HELD_CONFIRMATIONS: u8 = 2;
 const HELD_SPACING_MS: u64 = 1_000;
 /// An unchanged price is written to chain state this often, so that its freshness can be seen there.
 const PRICE_WRITE_INTERVAL_MS: u64 = 1_000;
+
+/// Weight of the average in a mark: dt / (dt + 150 s).
+const MARK_AVERAGE_MS: i128 = 150_000;
+/// Mark stays this near to the oracle: 2%.
+const MARK_REACH_PPM: i128 = 20_000;
 
 /// What a new median means for a market.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,9 +103,14 @@ impl Engine {
     /// Oracle and mark. Written to chain state when the value changed, or [PRICE_WRITE_INTERVAL_MS] after the last write.
     fn use_price(&mut self, market: MarketId, oracle: Price) {
         let now = self.now.ts;
+        // Outside OPEN and in the grace after it the book says nothing yet: the first liquidations are on a mark built from oracle alone.
+        // [spec safe-mode, Reopening]
+        let trusts_book = self.now.phase.phase == Phase::Open && !self.in_grace();
+        let book = trusts_book.then(|| &self.books[usize::from(market.0)]);
+        let perpetual = self.rules.perpetuals.contains(&market);
         let state = self.markets.edit(u32::from(market.0));
-        // Mark = oracle for now; the averages of the specification go here, between the two.
-        let mark = oracle;
+        let mark = if perpetual { take_mark(state, oracle, book, now) } else { oracle };
+        self.now.marks += 1;
         let changed = (state.oracle, state.mark) != (oracle, mark);
         state.held = None;
         state.oracle = oracle;
@@ -110,6 +121,40 @@ impl Engine {
             self.plan.events.push(Event::Price { market, oracle, mark });
         }
     }
+}
+
+/// Mark = median(oracle, oracle + EMA150s(mid - oracle), median(best bid, best ask, last)), within 2% of oracle. [spec exchange, Oracle, mark,
+/// funding] What a one-sided or empty book, or a market without a trade, cannot say is taken to be the oracle; without a `book` all of it is.
+fn take_mark(state: &mut MarketState, oracle: Price, book: Option<&Book>, now: Ts) -> Price {
+    let sides = book.and_then(|book| Some((book.best_price(Side::Buy)?, book.best_price(Side::Sell)?)));
+    let base = i128::from(oracle.0);
+    if let Some((bid, ask)) = sides {
+        let offset = (i128::from(bid.0) + i128::from(ask.0)) * MARK_OFFSET_SCALE / 2 - base * MARK_OFFSET_SCALE;
+        let dt_ms = i128::from((now.0 - state.mark_offset_ts.0.min(now.0)) / 1_000_000);
+        // The first sample has no time before it and starts the average at the oracle.
+        if state.mark_offset_ts != Ts(0) {
+            state.mark_offset += (offset - state.mark_offset) * dt_ms / (dt_ms + MARK_AVERAGE_MS);
+        }
+    }
+    if book.is_none() {
+        state.mark_offset = 0;
+    }
+    state.mark_offset_ts = now;
+    let averaged = base + state.mark_offset.div_euclid(MARK_OFFSET_SCALE);
+    let traded = match sides {
+        Some((bid, ask)) if state.last_price.0 > 0 => {
+            middle([i128::from(bid.0), i128::from(ask.0), i128::from(state.last_price.0)])
+        }
+        _ => base,
+    };
+    let reach = base * MARK_REACH_PPM / PPM;
+    let mark = middle([base, averaged, traded]).clamp(base - reach, base + reach);
+    Price(u64::try_from(mark).expect("within 2% of a price"))
+}
+
+fn middle(mut three: [i128; 3]) -> i128 {
+    three.sort_unstable();
+    three[1]
 }
 
 /// Median of the reports that are fresh, when there is a quorum of them, and its time: at least a quorum of them are not older.

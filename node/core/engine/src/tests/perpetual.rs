@@ -69,12 +69,12 @@ fn open_loss_counts_against_the_order_that_has_it() {
     check(
         "a buy 100 @ 108 perp | show a | a cancel 1 | a sell 100 @ 93 perp | show a",
         expect![[r#"
-        #1 a buy 100 @ 108 perp OPEN
-        #2 a 10000 USDC 100 ETH; AV 10000 IMR 2605 MMR 0
-        #3 a buy 100 @ 108 perp CANCELLED USER_CANCEL by USER
-        #3 a cancelled 1
-        #4 a sell 100 @ 93 perp OPEN
-        #5 a 10000 USDC 100 ETH; AV 10000 IMR 2405 MMR 0"#]],
+            #1 a buy 100 @ 108 perp OPEN
+            #2 a 10000 USDC 100 ETH; AV 10000 IMR 1805 MMR 0
+            #3 a buy 100 @ 108 perp CANCELLED USER_CANCEL by USER
+            #3 a cancelled 1
+            #4 a sell 100 @ 93 perp OPEN
+            #5 a 10000 USDC 100 ETH; AV 10000 IMR 1705 MMR 0"#]],
     );
 }
 

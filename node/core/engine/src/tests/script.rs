@@ -8,6 +8,9 @@
 //! a again | a twist                      the last message of a again; another message with its nonce
 //! price perp 105 | report 0 perp 105 [-3s]      1 ms later than the step before
 //! wait 10s | tick | seal | batch 0 1
+//! oracle perp 105                        as price, without showing it
+//! due                                    ticks while work is due, as the sequencer does
+//! insure 1000                            a deposit to the insurance fund
 //! halt OPERATOR | phase SPOT [5s] | resume 0
 //! show a | show funds | show perp
 //! ```
@@ -69,6 +72,13 @@ impl Run {
                 self.world.now = self.world.now.plus_ms(seconds(words[1]));
                 vec![]
             }
+            "due" => self.due(),
+            "oracle" => {
+                self.world.now = self.world.now.plus_ms(1);
+                let command = self.command(&["price", words[1], words[2]]);
+                let events = self.world.apply(command);
+                events.iter().filter(|event| !matches!(event, Event::Price { .. })).map(describe).collect()
+            }
             word => {
                 if matches!(word, "price" | "report") {
                     // No publisher says two things at one instant.
@@ -84,11 +94,28 @@ impl Run {
         shown.into_iter().map(|line| format!("#{} {line}", self.step)).collect()
     }
 
+    /// Ticks while there is work due, as the sequencer does; funding is not shown.
+    fn due(&mut self) -> Vec<String> {
+        let mut shown = Vec::new();
+        for _ in 0..200 {
+            if !self.world.engine.due(self.world.now) {
+                return shown;
+            }
+            let events = self.world.apply(Command::Tick);
+            shown.extend(events.iter().filter(|event| !matches!(event, Event::Funding { .. })).map(describe));
+        }
+        panic!("work stays due: {shown:#?}");
+    }
+
     fn command(&mut self, words: &[&str]) -> Command {
         let now = self.world.now;
         let incident = self.world.engine.phase().incident;
         match words {
             ["tick"] => Command::Tick,
+            ["insure", amount] => {
+                let fund = self.world.genesis.insurance_account;
+                self.world.deposit_to(fund, AssetId(0), i128::from(quantums(amount)))
+            }
             ["price", name, price] => {
                 let market = market(name).expect(name);
                 let price = Price(quantums(price));
@@ -334,7 +361,30 @@ fn describe(event: &Event) -> String {
             format!("{} transferred {amount} to {}", actor(account), actor(recipient))
         }
         Event::TriggerRefused { account, reject, .. } => format!("{} trigger refused: {reject}", actor(account)),
-        Event::Funding { market, rate_ppm, index, .. } => format!("funding of {market} {rate_ppm} ppm, index {index}"),
-        Event::Liquidation(receipt) => format!("liquidation of {}: {:?}", actor(&receipt.account), receipt.decision),
+        Event::Funding { market, rate, index, .. } => format!("funding of {market} at {rate}, index {index}"),
+        Event::Liquidation(receipt) => {
+            format!("liquidation of {}: {}", actor(&receipt.account), decision(&receipt.decision))
+        }
+    }
+}
+
+fn decision(decision: &LiquidationDecision) -> String {
+    match decision {
+        LiquidationDecision::Cancel { count } => format!("CANCEL {count}"),
+        LiquidationDecision::Close { fifths, orders, fee, .. } => {
+            let orders = orders.iter().map(|o| {
+                let side = o.side.as_str().to_lowercase();
+                format!("{side} {}/{}{}limit {}", o.filled, o.size, market_suffix(o.market), o.limit)
+            });
+            format!("CLOSE {}%: {}; fee {fee}", fifths * 20, orders.collect::<Vec<_>>().join(", "))
+        }
+        LiquidationDecision::TakeOver { left, fee, deficit } => {
+            format!("TAKE_OVER left {left} fee {fee} deficit {deficit}")
+        }
+        LiquidationDecision::Deleverage { market, side, price, size, shares, .. } => {
+            let side = side.as_str().to_lowercase();
+            let shares: Vec<String> = shares.iter().map(|s| format!("{} {}", actor(&s.account), s.size)).collect();
+            format!("DELEVERAGE {side} {size}{}@ {price}: {}", market_suffix(*market), shares.join(", "))
+        }
     }
 }

@@ -181,6 +181,11 @@ impl World {
                 None => self.chain.push(write.clone()),
             }
         }
+        for event in &output.events {
+            if let Event::Liquidation(receipt) = event {
+                assert_eq!(keel_ledger::liquidation::recompute(receipt), [], "{receipt:?}");
+            }
+        }
         self.log.push((self.now, command));
         self.outputs.push(output.clone());
         output.events
@@ -224,12 +229,16 @@ impl World {
     }
 
     pub fn deposit(&mut self, actor: char, asset: AssetId, quantums: i128) -> Command {
+        self.deposit_to(address(actor), asset, quantums)
+    }
+
+    pub fn deposit_to(&mut self, recipient: Address, asset: AssetId, quantums: i128) -> Command {
         let spec = &self.genesis.assets[usize::from(asset.0)];
         self.message_nonce += 1;
         Command::Deposit(Deposit {
             message_nonce: self.message_nonce,
             token: spec.token,
-            recipient: address(actor),
+            recipient,
             amount: quantums as u128 / u128::from(spec.quantums_per_l1_unit),
             message_hash: Bytes32::default(),
             l1_block: 1,
