@@ -140,7 +140,7 @@ test("the other channels agree with what the node answers when asked", { timeout
     assert.deepEqual(channels.ticker.rows.get("").ask, { price, size: "0.3" });
     assert.equal(channels.ticker.rows.get("").last, price);
     assert.ok(Number(channels.ticker.rows.get("").day.volume) >= 0.2);
-    assert.equal(channels.mark.rows.get("").fundingRate, null);
+    assert.equal(channels.mark.rows.get("").fundingRate, null, "a spot market has no funding");
     assert.deepEqual(channels.trades.rows.get(tradeId), trades.find((trade) => trade.tradeId === tradeId));
     assert.deepEqual(channels.candles.rows.get(candles[0].start), candles[0]);
     assert.deepEqual(channels.fills.rows.get(tradeId), fills.find((fill) => fill.tradeId === tradeId && fill.market === MARKET));

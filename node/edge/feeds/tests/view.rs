@@ -7,7 +7,7 @@ use keel_ingress::queue::Answer;
 use keel_store::{HistoryWriter, Store};
 use keel_types::*;
 use std::sync::Arc;
-use story::{ACTORS, START, Story, UNIT, account};
+use story::{ACTORS, Story, UNIT, account};
 
 /// What of the open orders a dump knows as well as a stream does: all but why they last changed.
 fn open_orders(view: &View) -> Vec<OrderUpdate> {

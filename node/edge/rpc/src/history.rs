@@ -145,7 +145,7 @@ fn trade(_: &Genesis, row: &TradeRow) -> Value {
 
 fn funding(_: &Genesis, row: &FundingRow) -> Value {
     json!({
-        "rate": rate(row.rate_ppm), "index": row.index.to_string(), "accrued": row.accrued.ms().to_string(),
+        "rate": format_quantums(row.rate.into()), "index": row.index.to_string(), "accrued": row.accrued.ms().to_string(),
         "seq": row.seq.to_string(), "ts": row.ts.ms().to_string(),
     })
 }
@@ -178,16 +178,16 @@ fn decision(genesis: &Genesis, decision: &LiquidationDecision) -> Value {
         LiquidationDecision::Cancel { count } => {
             json!({"step": LiquidationStep::Cancel.as_str(), "count": count.to_string()})
         }
-        LiquidationDecision::Close { fifths, orders, fee } => {
+        LiquidationDecision::Close { fifths, orders, equity_left, fee } => {
             let orders = orders.iter().map(|order| {
                 json!({
                     "market": market_name(genesis, order.market), "side": order.side.as_str(), "size": order.size.to_string(),
-                    "limit": order.limit.to_string(), "filled": order.filled.to_string(),
+                    "limit": order.limit.to_string(), "filled": order.filled.to_string(), "quote": order.quote.to_string(),
                 })
             });
             json!({
                 "step": LiquidationStep::Close.as_str(), "fifths": fifths.to_string(), "orders": orders.collect::<Value>(),
-                "fee": fee.to_string(),
+                "equityLeft": equity_left.to_string(), "fee": fee.to_string(),
             })
         }
         LiquidationDecision::TakeOver { left, fee, deficit } => json!({

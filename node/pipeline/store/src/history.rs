@@ -100,8 +100,8 @@ pub struct DepositRow {
 /// Funding of a market at the end of a minute in which it accrued.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub struct FundingRow {
-    /// Rate per 8 hours, parts per 1e6.
-    pub rate_ppm: i64,
+    /// Rate per 8 hours, 1e-8.
+    pub rate: i64,
     /// Quote quantums per base unit since genesis.
     pub index: Amount,
     /// Accrued up to then.
@@ -233,8 +233,8 @@ impl<'a> Rows<'a> {
                     let (account, recipient, asset, amount, hash) = (*account, *recipient, *asset, *amount, *hash);
                     self.transfer(&TransferRow { account, recipient, asset, amount, hash, seq, ts });
                 }
-                Event::Funding { market, rate_ppm, index, ts: accrued } => {
-                    let row = FundingRow { rate_ppm: *rate_ppm, index: *index, accrued: *accrued, seq, ts };
+                Event::Funding { market, rate, index, ts: accrued } => {
+                    let row = FundingRow { rate: *rate, index: *index, accrued: *accrued, seq, ts };
                     self.funding(*market, row)?;
                 }
                 Event::Liquidation(receipt) => self.liquidation(receipt, seq, ts),

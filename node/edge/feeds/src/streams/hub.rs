@@ -174,7 +174,7 @@ impl Hub {
         for event in released.executed.iter().flat_map(|executed| &executed.events) {
             match event {
                 Event::Fill(fill) => self.markets[usize::from(fill.market.0)].fill(fill, released.ts),
-                Event::Funding { market, rate_ppm, ts, .. } => self.markets[usize::from(market.0)].funding(*rate_ppm, *ts),
+                Event::Funding { market, rate, ts, .. } => self.markets[usize::from(market.0)].funding(*rate, *ts),
                 _ => {}
             }
         }

@@ -38,7 +38,7 @@ impl MarketSeed {
             }
         }
         let funding = store.funding(market, None, 1)?.rows.pop();
-        seed.funding = funding.map(|row| (row.rate_ppm, row.accrued));
+        seed.funding = funding.map(|row| (row.rate, row.accrued));
         Ok(seed)
     }
 }
@@ -91,8 +91,8 @@ impl Market {
         }
     }
 
-    pub(super) fn funding(&mut self, rate_ppm: i64, accrued: Ts) {
-        self.funding = Some((rate_ppm, accrued));
+    pub(super) fn funding(&mut self, rate: i64, accrued: Ts) {
+        self.funding = Some((rate, accrued));
     }
 
     /// The candle that runs, or the last that did.

@@ -175,7 +175,7 @@ pub struct MarkPrice {
     pub price_ts: Ts,
     /// Quote quantums per base unit since genesis.
     pub funding_index: Amount,
-    /// Rate per 8 hours in parts per 1e6, and up to when it accrued; `None` until the first time.
+    /// Rate per 8 hours in 1e-8, and up to when it accrued; `None` until the first time.
     pub funding: Option<(i64, Ts)>,
 }
 

@@ -1,7 +1,6 @@
 //! Messages of streams as JSON text. Numbers are decimal strings, as everywhere.
 
 use crate::answers::{fill_row, order_json};
-use crate::market::rate;
 use keel_feeds::Topic;
 use keel_feeds::streams::{Bbo, BookLevel, Day, MarkPrice, Payload, Ticker, Update, UpdateKind};
 use keel_feeds::{BalanceSummary, Trade};
@@ -129,7 +128,7 @@ fn mark(price: &MarkPrice) -> Value {
         "oracle": price.oracle.to_string(),
         "priceTs": price.price_ts.ms().to_string(),
         "fundingIndex": price.funding_index.to_string(),
-        "fundingRate": price.funding.map(|(ppm, _)| rate(ppm)),
+        "fundingRate": price.funding.map(|(rate, _)| format_quantums(rate.into())),
         "fundingTs": price.funding.map(|(_, ts)| ts.ms().to_string()),
     })
 }

@@ -217,8 +217,8 @@ fn at(seq: u64, ms: u64, events: Vec<Event>) -> Released {
     Released { ts: Ts::from_ms(ms), ..record(seq, vec![(Command::Tick, events)]) }
 }
 
-fn funding(rate_ppm: i64) -> Event {
-    Event::Funding { market: MARKET, rate_ppm, index: Amount(7), ts: Ts(1) }
+fn funding(rate: i64) -> Event {
+    Event::Funding { market: MARKET, rate, index: Amount(7), ts: Ts(1) }
 }
 
 fn transferred(from: u64, to: u64) -> Event {
@@ -293,7 +293,7 @@ fn funding_transfers_and_liquidations_are_found_by_whom_they_concern() {
             at(3, 60_000, vec![funding(3), deleveraged()]),
         ],
     );
-    let rates = store.funding(MARKET, None, 9).unwrap().rows.iter().map(|row| row.rate_ppm).collect::<Vec<_>>();
+    let rates = store.funding(MARKET, None, 9).unwrap().rows.iter().map(|row| row.rate).collect::<Vec<_>>();
     assert_eq!(rates, [3, 2], "the last of each minute");
     let transfers =
         |n| store.account_transfers(account(n), None, 9).unwrap().rows.iter().map(|row| row.seq.0).collect::<Vec<_>>();
