@@ -242,9 +242,9 @@ impl Running {
             }
             Ended::Signal { broken: false } => tracing::info!("stopping"),
         }
-        self.ingress.close();
-        // While the sequencer still drains: who asked for it has no orders left at an exchange that is away.
+        // While commands are still taken: who asked for it has no orders left at an exchange that is away.
         self.servers.lose_sessions();
+        self.ingress.close();
         self.monitor.stop();
         self.control.stop.store(true, std::sync::atomic::Ordering::Release);
         let result = self.sequencer_result();
