@@ -24,6 +24,7 @@ pub struct Config {
     pub settlement: Settlement,
     pub guard: Guard,
     pub ingress: Ingress,
+    pub history: History,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,6 +107,14 @@ pub struct Ingress {
     pub budget_factor: u32,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct History {
+    /// Days of journal time for which orders that are over, trades, short candles, funding, transfers and liquidations are kept in the
+    /// store; 0 = for ever. `keel verify` rebuilds with the same number, so change it only together with deleting `store/`.
+    pub retention_days: u32,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -118,6 +127,7 @@ impl Default for Config {
             settlement: Settlement::default(),
             guard: Guard::default(),
             ingress: Ingress::default(),
+            history: History::default(),
         }
     }
 }
@@ -170,6 +180,20 @@ impl Default for Ingress {
     }
 }
 
+impl Default for History {
+    /// 90 days: as long as an order may live (`good_til`), so a live order's fills are all there.
+    fn default() -> Self {
+        History { retention_days: 90 }
+    }
+}
+
+impl History {
+    /// See [History::retention_days].
+    pub fn retention(&self) -> keel_store::Retention {
+        keel_store::Retention::of_days(self.retention_days)
+    }
+}
+
 impl Guard {
     /// The timings in force.
     pub fn config(&self) -> keel_guard::Config {
@@ -199,8 +223,18 @@ pub fn load(file: Option<&Path>, sets: &[String]) -> anyhow::Result<Config> {
 }
 
 /// `KEEL_*` variables of the scripts and tests, which are no configuration. Any other unknown name is refused as a typing error.
-const NOT_CONFIGURATION: &[&str] =
-    &["anvil", "bin", "cache", "crash_no_sync", "crash_rounds", "fixtures", "keep", "proptest_commands", "timeout_ms"];
+const NOT_CONFIGURATION: &[&str] = &[
+    "anvil",
+    "bin",
+    "cache",
+    "crash_no_sync",
+    "crash_rounds",
+    "fixtures",
+    "keep",
+    "proptest_commands",
+    "streams_seconds",
+    "timeout_ms",
+];
 
 fn is_configuration(name: &str) -> bool {
     !NOT_CONFIGURATION.contains(&name.to_ascii_lowercase().as_str())
@@ -227,6 +261,7 @@ fn validate(config: &Config) -> anyhow::Result<()> {
     within("settlement.poll_ms", config.settlement.poll_ms, 50, 60_000)?;
     within("settlement.batch_blocks_max", config.settlement.batch_blocks_max, 1, 10_000)?;
     within("settlement.batch_age_ms", config.settlement.batch_age_ms, 100, 86_400_000)?;
+    within("history.retention_days", config.history.retention_days.into(), 0, 36_500)?;
     within("ingress.budget_factor", config.ingress.budget_factor.into(), 1, 1_000_000)?;
     anyhow::ensure!(
         config.rpc.listen != config.rpc.admin_listen || config.rpc.listen.port() == 0,
@@ -257,6 +292,7 @@ mod tests {
             ("", &["sequencer.tick_ms=0"], "sequencer.tick_ms"),
             ("", &["sequencer.tick_ms=soon"], "sequencer.tick_ms"),
             ("", &["settlement.endpoint=ftp://x"], "settlement.endpoint"),
+            ("[history]\nretention_days = 40000", &[], "history.retention_days"),
             ("[guard]\nprofile = \"hasty\"", &[], "guard.profile"),
         ] {
             let message = error(toml, sets);

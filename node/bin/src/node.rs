@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use data::DataDir;
 use keel_blocks::{BlockKey, BlockWorker, WorkerConfig};
 use keel_engine::Engine;
-use keel_feeds::{Published, ReleaseSender, Sink, View, start_history, start_releaser};
+use keel_feeds::{FeedsSeed, Published, ReleaseSender, Sink, View, start_feeds, start_history, start_releaser};
 use keel_ingress::budget::BudgetConfig;
 use keel_ingress::pool::PoolConfig;
 use keel_ingress::{Inbox, InboxCapacity, Ingress, IngressConfig};
@@ -68,6 +68,7 @@ struct Running {
     blocks: BlockWorker,
     history: JoinHandle<Result<(), StoreError>>,
     releaser: JoinHandle<()>,
+    feeds: JoinHandle<()>,
     ingress: Ingress,
     servers: keel_rpc::ServerHandles,
     monitor: monitor::Monitor,
@@ -93,15 +94,18 @@ impl Running {
         let reader = journal.reader();
         let snapshots = Arc::new(Snapshots::open(&data.snapshots(), genesis.hash(), config.sequencer.snapshots_kept)?);
         let blocks = start_blocks(&genesis, &store, keys)?;
-        let (mut history, history_thread) = start_history(HistoryWriter::new(store.clone())?);
+        let (mut history, history_thread) =
+            start_history(HistoryWriter::new(store.clone())?.with_retention(config.history.retention()));
 
         let recovered = recover_node(&genesis, &journal, &store, &snapshots, &blocks, &mut history)?;
         let tail = recovered.tail;
         let clock = Arc::new(Clock::start(tail.map(|t| t.ts), config.sequencer.accept_clock)?);
         let restart = data.needs_safe_mode(tail, clock.now(), config.guard.config().thresholds.downtime_max_ms)?;
         let confirmed = recovered.engine.next_batch().0.checked_sub(1).map(BatchId);
-        let published = Published::new(View::of_engine(genesis.clone(), &recovered.engine));
-        let (release, releaser) = start_releaser(published.clone(), vec![history]);
+        let view = View::of_engine(genesis.clone(), &recovered.engine);
+        let published = Published::new(view.clone());
+        let (feeds, stream, feeds_thread) = start_feeds(FeedsSeed::read(view, &store).context("start the streams")?);
+        let (release, releaser) = start_releaser(published.clone(), vec![stream, history]);
 
         let control = Control::new(clock.clone(), blocks.committed());
         if let Some((reason, why)) = restart {
@@ -146,7 +150,15 @@ impl Running {
         };
         let monitor = monitor::start(config, gate, published.clone(), inbox.clone(), settlement.clone(), data.incidents())?;
         let status = Arc::new(status::Status::new(settlement.clone(), config.guard.config().phases));
-        let context = RpcContext { genesis, published: published.clone(), ingress: ingress.clone(), store, status };
+        let context = RpcContext {
+            genesis,
+            published: published.clone(),
+            feeds,
+            ingress: ingress.clone(),
+            inbox: inbox.clone(),
+            store,
+            status,
+        };
         let secret = data.jwt_secret(config.rpc.jwt_secret.as_deref())?;
         let admin = AdminConfig { listen: config.rpc.admin_listen, secret: JwtSecret::from_file(&secret)? };
         let rpc = keel_rpc::Config { public: config.rpc.listen, admin: Some(admin) };
@@ -160,6 +172,7 @@ impl Running {
             blocks,
             history: history_thread,
             releaser,
+            feeds: feeds_thread,
             ingress,
             servers,
             monitor,
@@ -187,8 +200,8 @@ impl Running {
             if self.monitor.is_finished() {
                 return Ok(Ended::Worker(anyhow!("the guard ended; nothing may trade unwatched")));
             }
-            if self.history.is_finished() || self.releaser.is_finished() {
-                return Ok(Ended::Worker(anyhow!("the history or the published view cannot be written")));
+            if self.history.is_finished() || self.releaser.is_finished() || self.feeds.is_finished() {
+                return Ok(Ended::Worker(anyhow!("the history, the published view or the streams cannot be written")));
             }
             if !broken && self.sequencer_finished() {
                 match self.sequencer_result() {
@@ -229,6 +242,8 @@ impl Running {
             }
             Ended::Signal { broken: false } => tracing::info!("stopping"),
         }
+        // While commands are still taken: who asked for it has no orders left at an exchange that is away.
+        self.servers.lose_sessions();
         self.ingress.close();
         self.monitor.stop();
         self.control.stop.store(true, std::sync::atomic::Ordering::Release);
@@ -236,8 +251,9 @@ impl Running {
         runtime.block_on(self.servers.stop());
         self.settlement.stop();
         result?;
-        let Running { blocks, history, releaser, published, .. } = self;
+        let Running { blocks, history, releaser, feeds, published, .. } = self;
         releaser.join().map_err(|_| anyhow!("the releaser panicked"))?;
+        feeds.join().map_err(|_| anyhow!("the streams panicked"))?;
         let at = published.at();
         history.join().map_err(|_| anyhow!("the history writer panicked"))??;
         blocks.wait_for(at.height, STOP_TIMEOUT);

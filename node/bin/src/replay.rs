@@ -83,7 +83,7 @@ fn rebuild(config: &Config, out: &Path) -> Result<Replayed> {
     let key = Some(BlockKey::new(keys.block, &genesis)?);
     let worker = BlockWorker::start(WorkerConfig { genesis: genesis.clone(), genesis_writes, store: store.clone(), key })?;
     let feed = worker.feed();
-    let mut history = HistoryWriter::new(store.clone())?;
+    let mut history = HistoryWriter::new(store.clone())?.with_retention(config.history.retention());
     let (mut hasher, mut records, mut failure) = (blake3::Hasher::new(), 0, None);
     let recovered = recover(&genesis, Start::Genesis, &journal, None, &mut |released| {
         records += 1;

@@ -26,6 +26,15 @@ impl Book {
         }
     }
 
+    /// One level; empty where nothing rests.
+    pub fn level(&self, side: Side, price: Price) -> Level {
+        let levels = match side {
+            Side::Buy => &self.bids,
+            Side::Sell => &self.asks,
+        };
+        levels.get(&price).copied().unwrap_or_default()
+    }
+
     /// Best price of a side.
     pub fn best(&self, side: Side) -> Option<Price> {
         match side {

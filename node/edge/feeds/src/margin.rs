@@ -4,7 +4,7 @@ use keel_ledger::{
     Margin, MarginTerms, MarketHolding, OpenOrder, buy_reservation, imf_scaled_ppm, market_margin, open_loss, withdrawable,
 };
 use keel_types::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One asset of an account, quantums.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,18 +47,9 @@ impl View {
     /// An account's summary; `None` for an address that is not registered and holds nothing.
     pub fn summary(&self, address: Address) -> Option<AccountSummary> {
         let account = self.account(address)?;
-        let reserved = self.reserved(address);
-        let mut assets: Vec<AssetId> = account.balances.keys().chain(reserved.keys()).copied().collect();
-        assets.sort();
-        assets.dedup();
-        let balance = |asset| BalanceSummary {
-            asset,
-            total: account.balances.get(&asset).map_or(0, |amount| amount.0),
-            reserved: reserved.get(&asset).copied().unwrap_or(0),
-        };
-        let balances: Vec<BalanceSummary> = assets.into_iter().map(balance).collect();
-        let quote = balance(QUOTE);
-        let mut margin = Margin::of_collateral(quote.total - quote.reserved);
+        let balances = self.balances(address);
+        let quote = balances.iter().find(|balance| balance.asset == QUOTE);
+        let mut margin = Margin::of_collateral(quote.map_or(0, |quote| quote.total - quote.reserved));
         let positions = self.positions(address, account);
         for position in &positions {
             let PositionSummary { unrealized, initial, maintenance, .. } = *position;
@@ -75,10 +66,23 @@ impl View {
         })
     }
 
+    /// Every asset that an account holds or has set aside, by number; empty for an address that holds nothing.
+    pub fn balances(&self, address: Address) -> Vec<BalanceSummary> {
+        let reserved = self.reserved(address);
+        let held = self.account(address).map(|account| &account.balances);
+        let assets: BTreeSet<AssetId> = held.into_iter().flat_map(BTreeMap::keys).chain(reserved.keys()).copied().collect();
+        let balance = |asset| BalanceSummary {
+            asset,
+            total: held.and_then(|held| held.get(&asset)).map_or(0, |amount| amount.0),
+            reserved: reserved.get(&asset).copied().unwrap_or(0),
+        };
+        assets.into_iter().map(balance).collect()
+    }
+
     /// What open spot orders set aside, per asset.
     fn reserved(&self, address: Address) -> BTreeMap<AssetId, i128> {
         let mut reserved = BTreeMap::new();
-        for order in self.orders.open_of(address) {
+        for order in self.orders.open_of(address).filter(|order| order.rests()) {
             let update = &order.update;
             let Some(spec) = self.genesis().market(update.market) else { continue };
             let MarketKind::Spot { base } = spec.kind else { continue };
@@ -98,7 +102,7 @@ impl View {
         for (market, position) in &account.positions {
             parts.insert(*market, (MarketHolding::of_position(*position), 0));
         }
-        for order in self.orders.open_of(address) {
+        for order in self.orders.open_of(address).filter(|order| order.rests()) {
             let update = &order.update;
             let Some(MarketSpec { kind: MarketKind::Perpetual(_), .. }) = self.genesis().market(update.market) else {
                 continue;

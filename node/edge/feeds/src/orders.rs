@@ -13,6 +13,13 @@ pub struct OrderView {
     pub at: Option<(Seq, Ts)>,
 }
 
+impl OrderView {
+    /// Whether it stands in the book: an order that waits for its trigger is open, but nobody can trade with it.
+    pub fn rests(&self) -> bool {
+        matches!(self.update.state, OrderState::Open | OrderState::PartiallyFilled)
+    }
+}
+
 /// Open orders, the books they make, and the orders that ended lately.
 #[derive(Clone, Debug, Default)]
 pub struct Orders {
@@ -81,7 +88,9 @@ impl Orders {
 
     fn insert_open(&mut self, view: OrderView) {
         let update = view.update;
-        self.books[usize::from(update.market.0)].add(update.side, update.price, update.remaining());
+        if view.rests() {
+            self.books[usize::from(update.market.0)].add(update.side, update.price, update.remaining());
+        }
         self.by_account.entry(update.account).or_default().insert(update.order);
         if update.client_id != 0 {
             self.by_client_id.insert((update.account, update.client_id), update.order);
@@ -90,8 +99,11 @@ impl Orders {
     }
 
     fn forget_open(&mut self, order: MessageHash) {
-        let Some(OrderView { update, .. }) = self.open.remove(&order) else { return };
-        self.books[usize::from(update.market.0)].remove(update.side, update.price, update.remaining());
+        let Some(view) = self.open.remove(&order) else { return };
+        let update = view.update;
+        if view.rests() {
+            self.books[usize::from(update.market.0)].remove(update.side, update.price, update.remaining());
+        }
         if let Some(own) = self.by_account.get_mut(&update.account) {
             own.remove(&order);
             if own.is_empty() {

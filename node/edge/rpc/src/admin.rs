@@ -64,6 +64,7 @@ pub(crate) async fn start(config: AdminConfig, sink: Arc<dyn AdminSink>) -> std:
         routes: vec![("/", methods.clone().into()), ("/admin", methods.into())],
         config: server_config,
         connections: ADMIN_CONNECTIONS_MAX,
+        sessions: None,
         http: tower::ServiceBuilder::new().layer(RequireToken(Arc::new(config.secret))),
     };
     server::start(setup).await

@@ -50,7 +50,7 @@ impl Executed {
     }
 
     /// The fields every answer to a write begins with: those of the first execution, also for a replay.
-    fn head(&self) -> Value {
+    pub(crate) fn head(&self) -> Value {
         json!({"seq": self.seq.to_string(), "ts": self.ts.ms().to_string(), "replayed": self.replayed.is_some()})
     }
 }
@@ -76,7 +76,7 @@ fn rejection(shared: &Shared, reject: Reject, nonce_consumed: bool, seq: Seq, re
 }
 
 /// Adds two objects.
-fn merge(mut a: Value, b: Value) -> Value {
+pub(crate) fn merge(mut a: Value, b: Value) -> Value {
     if let (Value::Object(a), Value::Object(b)) = (&mut a, b) {
         a.extend(b);
     }

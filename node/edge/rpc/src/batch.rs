@@ -2,7 +2,9 @@ use crate::error::RpcError;
 use crate::limits::BATCH_ENTRIES_MAX;
 use jsonrpsee::MethodResponse;
 use jsonrpsee::core::middleware::{Batch, BatchEntry, BatchEntryErr, Notification, RpcServiceT};
-use jsonrpsee::types::error::{OVERSIZED_RESPONSE_CODE, OVERSIZED_RESPONSE_MSG};
+use jsonrpsee::types::error::{
+    OVERSIZED_RESPONSE_CODE, OVERSIZED_RESPONSE_MSG, TOO_MANY_SUBSCRIPTIONS_CODE, TOO_MANY_SUBSCRIPTIONS_MSG,
+};
 use jsonrpsee::types::{ErrorObjectOwned, Id, Request};
 use tower::Layer;
 
@@ -14,6 +16,9 @@ const WRITES: &[&str] = &[
     "trade_cancelOrder",
     "trade_cancelAll",
     "trade_withdraw",
+    "trade_login",
+    "trade_sessionCancel",
+    "trade_sessionCancelAll",
     "market_publishPrices",
     "admin_enterSafeMode",
     "admin_resume",
@@ -46,7 +51,12 @@ where
         let (id, answered) = (request.id.clone(), self.0.call(request));
         async move {
             let answer = answered.await;
-            // The library's own code for this is one of ingress's.
+            // The library's own codes for these are some of ingress's.
+            if answer.as_error_code() == Some(TOO_MANY_SUBSCRIPTIONS_CODE)
+                && answer.as_json().get().contains(TOO_MANY_SUBSCRIPTIONS_MSG)
+            {
+                return MethodResponse::error(id, ErrorObjectOwned::from(RpcError::TooManySubscriptions));
+            }
             match answer.as_error_code() == Some(OVERSIZED_RESPONSE_CODE)
                 && answer.as_json().get().contains(OVERSIZED_RESPONSE_MSG)
             {

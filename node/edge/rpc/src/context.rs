@@ -1,10 +1,11 @@
 use crate::error::RpcError;
 use crate::limits::{HISTORY_LAG_MAX, STORE_READ_QUEUE_TIMEOUT, STORE_READS_AT_ONCE_MAX};
 use crate::server::Client;
+use crate::streams::session::Sessions;
 use jsonrpsee::RpcModule;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
-use keel_feeds::{PhaseView, Published};
-use keel_ingress::{Ingress, IngressError};
+use keel_feeds::{Feeds, PhaseView, Published};
+use keel_ingress::{Inbox, Ingress, IngressError};
 use keel_store::{BatchStatus, Store};
 use keel_types::{BatchId, Bytes32, Genesis, Height, Ts};
 use serde_json::Value;
@@ -17,7 +18,10 @@ use tokio::sync::Semaphore;
 pub struct RpcContext {
     pub genesis: Arc<Genesis>,
     pub published: Published,
+    pub feeds: Feeds,
     pub ingress: Ingress,
+    /// For what a session sends unsigned.
+    pub inbox: Inbox,
     pub store: Store,
     pub status: Arc<dyn NodeStatus>,
 }
@@ -67,6 +71,7 @@ pub struct Submission {
 /// The context with what the servers add.
 pub struct Shared {
     context: RpcContext,
+    pub(crate) sessions: Arc<Sessions>,
     store_reads: Semaphore,
 }
 
@@ -79,7 +84,8 @@ impl std::ops::Deref for Shared {
 
 impl Shared {
     pub(crate) fn new(context: RpcContext) -> Arc<Shared> {
-        Arc::new(Shared { context, store_reads: Semaphore::new(STORE_READS_AT_ONCE_MAX) })
+        let sessions = Sessions::new(context.inbox.clone());
+        Arc::new(Shared { context, sessions, store_reads: Semaphore::new(STORE_READS_AT_ONCE_MAX) })
     }
 
     /// The last block whose batch is CONFIRMED: what `l1_accepted` and ACCEPTED_ON_L1 mean here.

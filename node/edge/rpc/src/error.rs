@@ -9,7 +9,7 @@
 //! | -32100 and down | the engine refused it ([keel_types::Reject]) |
 //! | -32600 to -32700 | JSON-RPC itself; -32602 for `starknet_*` parameters |
 use crate::admin::AdminRefusal;
-use crate::limits::{BATCH_ENTRIES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
+use crate::limits::{BATCH_ENTRIES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, SUBSCRIPTIONS_PER_CONNECTION_MAX};
 use crate::starknet::StarknetError;
 use jsonrpsee::types::ErrorObjectOwned;
 use jsonrpsee::types::error::{INTERNAL_ERROR_CODE, INVALID_PARAMS_CODE};
@@ -37,6 +37,19 @@ pub const UNKNOWN_WITHDRAWAL: i32 = -32057;
 pub const PAGE_OUT_OF_RANGE: i32 = -32058;
 /// An operator's command that cannot apply now.
 pub const ADMIN_NOT_NOW: i32 = -32059;
+
+/// More subscriptions or private streams than this node serves.
+pub const TOO_MANY_SUBSCRIPTIONS: i32 = -32064;
+/// A session's call on a connection that did not log in.
+pub const NOT_LOGGED_IN: i32 = -32065;
+/// A session's call that did not come over a WebSocket.
+pub const WEB_SOCKET_ONLY: i32 = -32066;
+/// A log-in on a connection of another account.
+pub const OTHER_SESSION: i32 = -32067;
+/// A `Session` that logged in before.
+pub const SESSION_USED: i32 = -32068;
+/// A `cursor` that no page gave.
+pub const BAD_CURSOR: i32 = -32069;
 
 /// What the phase error says. [spec safe-mode, What a client sees]
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,6 +89,12 @@ pub enum RpcError {
     UnknownWithdrawal,
     PageOutOfRange,
     AdminNotNow(String),
+    TooManySubscriptions,
+    NotLoggedIn,
+    WebSocketOnly,
+    OtherSession,
+    SessionUsed,
+    BadCursor,
     /// A fault of ours; the log has the cause.
     Internal,
 }
@@ -156,6 +175,27 @@ impl RpcError {
             }
             RpcError::PageOutOfRange => own(PAGE_OUT_OF_RANGE, "PAGE_OUT_OF_RANGE", "page", "behind the last page".into()),
             RpcError::AdminNotNow(why) => own(ADMIN_NOT_NOW, "NOT_NOW", "", why.clone()),
+            RpcError::TooManySubscriptions => own(
+                TOO_MANY_SUBSCRIPTIONS,
+                "TOO_MANY_SUBSCRIPTIONS",
+                "",
+                format!(
+                    "no more subscriptions: {SUBSCRIPTIONS_PER_CONNECTION_MAX} a connection, and a limit for all together"
+                ),
+            ),
+            RpcError::NotLoggedIn => {
+                own(NOT_LOGGED_IN, "NOT_LOGGED_IN", "", "log in on this connection first: trade_login".into())
+            }
+            RpcError::WebSocketOnly => {
+                own(WEB_SOCKET_ONLY, "WEB_SOCKET_ONLY", "", "sessions live on a WebSocket connection that is open".into())
+            }
+            RpcError::OtherSession => {
+                own(OTHER_SESSION, "OTHER_SESSION", "account", "this connection is logged in for another account".into())
+            }
+            RpcError::SessionUsed => {
+                own(SESSION_USED, "SESSION_USED", "nonce", "a Session logs in once: sign another".into())
+            }
+            RpcError::BadCursor => own(BAD_CURSOR, "BAD_CURSOR", "cursor", "not the next of an earlier page".into()),
             RpcError::Internal => own(INTERNAL_ERROR_CODE, "INTERNAL", "", "internal error".into()),
         }
     }

@@ -46,6 +46,15 @@ impl Fields {
         self.optional_text(name)?.ok_or_else(|| IngressError::MissingField(field(name)))
     }
 
+    /// `true` or `false`.
+    pub fn flag(&mut self, name: &str) -> Result<bool, IngressError> {
+        match self.take(name) {
+            None => Err(IngressError::MissingField(field(name))),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(_) => Err(IngressError::WrongType(field(name))),
+        }
+    }
+
     /// An unsigned integer in decimal text that may be absent: digits only, no sign, no leading zero.
     pub fn optional_integer<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<T>, IngressError> {
         let Some(text) = self.optional_text(name)? else { return Ok(None) };

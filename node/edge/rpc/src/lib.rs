@@ -18,12 +18,15 @@ mod bridge;
 mod context;
 pub mod error;
 mod fields;
+mod history;
 pub mod jwt;
 pub mod limits;
 mod market;
 mod node;
 mod server;
+mod stall;
 mod starknet;
+mod streams;
 mod trade;
 
 pub use admin::{AdminAnswer, AdminConfig, AdminRefusal, AdminSink};
@@ -49,9 +52,16 @@ pub struct Config {
 pub struct ServerHandles {
     pub public: Running,
     pub admin: Option<Running>,
+    sessions: Arc<streams::session::Sessions>,
 }
 
 impl ServerHandles {
+    /// Every session is about to be lost, because the node stops: cancel-on-disconnect is carried out while the sequencer still takes
+    /// commands. No session can be opened afterwards.
+    pub fn lose_sessions(&self) {
+        self.sessions.all_closed();
+    }
+
     /// Stops both; requests under way are answered.
     pub async fn stop(self) {
         self.public.stop().await;
@@ -80,6 +90,7 @@ pub async fn start(context: RpcContext, config: Config, sink: Arc<dyn AdminSink>
         routes: vec![("/rpc", v10.clone().into()), ("/rpc/v0_10", v10.into()), ("/rpc/v0_9", v09.into())],
         config: server::public_config(),
         connections: limits::CONNECTIONS_MAX,
+        sessions: Some(shared.sessions.clone()),
         http: tower::ServiceBuilder::new(),
     };
     let failed = |what, address| move |source| StartError { what, address, source };
@@ -91,7 +102,7 @@ pub async fn start(context: RpcContext, config: Config, sink: Arc<dyn AdminSink>
             Some(admin::start(admin, sink).await.map_err(failed("the admin RPC", address))?)
         }
     };
-    Ok(ServerHandles { public, admin })
+    Ok(ServerHandles { public, admin, sessions: shared.sessions.clone() })
 }
 
 /// Every method of one path.
@@ -99,6 +110,8 @@ fn module(shared: &Arc<Shared>, dialect: &'static starknet::Dialect) -> RpcModul
     let mut module = RpcModule::new(shared.clone());
     starknet::register(&mut module, dialect);
     trade::register(&mut module);
+    history::register(&mut module);
+    streams::register(&mut module);
     market::register(&mut module);
     bridge::register(&mut module);
     node::register(&mut module);

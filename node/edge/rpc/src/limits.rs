@@ -20,6 +20,16 @@ pub const ADMIN_CONNECTIONS_MAX: u32 = 8;
 pub const BATCH_ENTRIES_MAX: u32 = 20;
 /// Subscriptions of one WebSocket connection.
 pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: u32 = 64;
+/// How often a WebSocket is pinged, and how long it may be silent: a dead peer is noticed, and its session lost, within
+/// [WS_SILENT_MAX] and one [WS_PING_INTERVAL], 15 s. Shorter would cut off phones that change their network.
+pub const WS_PING_INTERVAL: Duration = Duration::from_secs(5);
+/// See [WS_PING_INTERVAL].
+pub const WS_SILENT_MAX: Duration = Duration::from_secs(10);
+/// How long a connection may take nothing of what is written to it before it is closed: else one that stopped reading would stay until
+/// TCP gives up, a quarter of an hour later, and its session with it.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(10);
+/// How long the last message of a subscription, which says why it ends, waits for room.
+pub const SLOW_NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages waiting for one slow WebSocket reader before the server stops reading from it.
 pub const WS_MESSAGES_BUFFERED_MAX: u32 = 256;
 /// How long a write waits for its durable answer. After it the outcome is unknown, not failed: the client re-sends the
@@ -41,6 +51,12 @@ pub const BOOK_DEPTH_DEFAULT: usize = 20;
 pub const TRADES_MAX: usize = 500;
 /// See [TRADES_MAX].
 pub const TRADES_DEFAULT: usize = 50;
+/// Rows in a page of history at most, and when `limit` is absent. A liquidation's receipt is the largest row, some 10 KiB.
+pub const HISTORY_LIMIT_MAX: usize = 500;
+/// See [HISTORY_LIMIT_MAX].
+pub const HISTORY_LIMIT_DEFAULT: usize = 50;
+/// Bytes of a `cursor`: the longest is an order's place, 40.
+pub const HISTORY_CURSOR_BYTES_MAX: usize = 48;
 /// Reports in one `market_publishPrices`: every market for each of a few publishers.
 pub const PRICE_REPORTS_MAX: usize = 64;
 /// 32-byte words in one page of `bridge_getBatchData`: one blob's worth.

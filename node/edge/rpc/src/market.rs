@@ -19,7 +19,7 @@ pub(crate) fn register(module: &mut RpcModule<Arc<Shared>>) {
 }
 
 /// A rate in parts per million as decimal text: 250 -> "0.00025".
-fn rate(ppm: i64) -> String {
+pub(crate) fn rate(ppm: i64) -> String {
     format_quantums(i128::from(ppm) * i128::from(QUANTUMS_PER_UNIT) / PPM)
 }
 

@@ -2,6 +2,8 @@
 use crate::batch::NoWritesInBatch;
 use crate::error::RpcError;
 use crate::limits::*;
+use crate::stall::Stalling;
+use crate::streams::session::Sessions;
 use jsonrpsee::Methods;
 use jsonrpsee::core::BoxError;
 use jsonrpsee::core::middleware::RpcServiceBuilder;
@@ -29,6 +31,8 @@ pub struct Client {
     pub ip: IpAddr,
     /// Of the TCP connection; unique while this process lives.
     pub connection: u64,
+    /// Whether it came over a WebSocket.
+    pub websocket: bool,
 }
 
 /// Method tables by path; any other path is 404.
@@ -59,6 +63,8 @@ pub(crate) struct Setup<H> {
     pub routes: Routes,
     pub config: ServerConfig,
     pub connections: u32,
+    /// Who is told of WebSockets that open and are lost.
+    pub sessions: Option<Arc<Sessions>>,
     pub http: tower::ServiceBuilder<H>,
 }
 
@@ -72,7 +78,7 @@ pub(crate) fn public_config() -> ServerConfig {
         .set_message_buffer_capacity(WS_MESSAGES_BUFFERED_MAX)
         // Bounded in `batch`, with an error code of our own; the parser is bounded by the body.
         .set_batch_request_config(BatchRequestConfig::Unlimited)
-        .enable_ws_ping(PingConfig::new())
+        .enable_ws_ping(PingConfig::new().ping_interval(WS_PING_INTERVAL).inactive_limit(WS_SILENT_MAX).max_failures(1))
         .build()
 }
 
@@ -90,7 +96,14 @@ where
         .set_http_middleware(setup.http)
         .set_rpc_middleware(RpcServiceBuilder::new().layer(NoWritesInBatch))
         .to_service_builder();
-    let router = Router { routes: Arc::new(setup.routes), builder, stop: stop.clone(), client: None, permit: None };
+    let router = Router {
+        routes: Arc::new(setup.routes),
+        builder,
+        sessions: setup.sessions,
+        stop: stop.clone(),
+        client: None,
+        permit: None,
+    };
     let connections = Connections::new(setup.connections);
     tokio::spawn(accept(listener, router, connections, stop));
     Ok(Running { address, handle })
@@ -123,7 +136,7 @@ where
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, %remote, "set TCP_NODELAY");
         }
-        let client = Client { ip: remote.ip(), connection };
+        let client = Client { ip: remote.ip(), connection, websocket: false };
         let router = Router { client: Some(client), permit: Some(Arc::new(permit)), ..router.clone() };
         tokio::spawn(router.serve_connection(socket, stop.clone()));
     }
@@ -134,6 +147,7 @@ where
 pub(crate) struct Router<H> {
     routes: Arc<Routes>,
     builder: TowerServiceBuilder<RpcLayers, H>,
+    sessions: Option<Arc<Sessions>>,
     stop: StopHandle,
     client: Option<Client>,
     permit: Option<Arc<Permit>>,
@@ -149,7 +163,7 @@ macro_rules! serves_connections {
         impl ServesConnections for Router<$layer> {
             fn serve_connection(self, socket: TcpStream, stop: StopHandle) -> Pin<Box<dyn Future<Output = ()> + Send>> {
                 Box::pin(async move {
-                    if let Err(error) = serve_with_graceful_shutdown(socket, self, stop.shutdown()).await {
+                    if let Err(error) = serve_with_graceful_shutdown(Stalling::new(socket, WRITE_STALL_MAX), self, stop.shutdown()).await {
                         tracing::debug!(%error, "a connection ended");
                     }
                 })
@@ -179,17 +193,25 @@ where
         let Some((_, methods)) = self.routes.iter().find(|(known, _)| *known == path) else {
             return Box::pin(async { Ok(not_found()) });
         };
+        let websocket = jsonrpsee::server::ws::is_upgrade_request(&request);
         if let Some(client) = self.client {
-            request.extensions_mut().insert(client);
+            request.extensions_mut().insert(Client { websocket, ..client });
         }
         let mut service = self.builder.clone().build(methods.clone(), self.stop.clone());
         if let Some(permit) = &self.permit
-            && request.headers().contains_key(http::header::UPGRADE)
+            && websocket
         {
-            // An upgraded connection outlives the HTTP service; its permit must live as long.
+            // An upgraded connection outlives the HTTP service; its permit must live as long, and its session no longer.
             let (permit, closed) = (permit.clone(), service.on_session_closed());
+            let session = self.sessions.clone().zip(self.client.map(|client| client.connection));
+            if let Some((sessions, connection)) = &session {
+                sessions.opened(*connection);
+            }
             tokio::spawn(async move {
                 closed.await;
+                if let Some((sessions, connection)) = session {
+                    sessions.closed(connection);
+                }
                 drop(permit);
             });
         }

@@ -36,18 +36,18 @@ pub(crate) fn register(module: &mut RpcModule<Arc<Shared>>) {
 }
 
 /// Wall-clock time: drives budgets and refuses what is long expired. Never reaches the engine.
-fn now() -> Ts {
+pub(crate) fn now() -> Ts {
     Ts::from_ms(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 
-fn budget_of(client: Option<Client>) -> ConnectionId {
+pub(crate) fn budget_of(client: Option<Client>) -> ConnectionId {
     // A call without a peer comes from inside this process.
     client.map_or(ConnectionId(0), |client| ConnectionId::of_peer(client.ip))
 }
 
 /// Waits for what may never come. Whatever the reason, the message may be in the journal by then: the outcome is unknown, and
 /// the identical message asks for it.
-async fn in_time<T>(outcome: impl Future<Output = Result<T, IngressError>>) -> Result<T, IngressError> {
+pub(crate) async fn in_time<T>(outcome: impl Future<Output = Result<T, IngressError>>) -> Result<T, IngressError> {
     tokio::time::timeout(WRITE_ANSWER_TIMEOUT, outcome).await.unwrap_or(Err(IngressError::OutcomeUnknown))
 }
 
@@ -100,7 +100,12 @@ fn named_order(params: &Value) -> Option<OrderName> {
 }
 
 /// A cancel that lost the race says what became of the order. [spec exchange, Orders]
-fn cancel_answer(shared: &Shared, answer: Answer, account: Address, named: Option<OrderName>) -> Result<Value, RpcError> {
+pub(crate) fn cancel_answer(
+    shared: &Shared,
+    answer: Answer,
+    account: Address,
+    named: Option<OrderName>,
+) -> Result<Value, RpcError> {
     let mut result = Executed::read(shared, answer).and_then(|executed| answers::cancelled(&executed));
     if let (Err(RpcError::Rejected { reject: Reject::OrderNotOpen | Reject::UnknownOrder, order, .. }), Some(named)) =
         (&mut result, named)

@@ -10,18 +10,28 @@
 //! | `withdrawals` | id | [`WithdrawalRow`] |
 //! | `account_withdrawals` | account, id | |
 //! | `deposits` | message nonce | [`DepositRow`] |
+//! | `candles` | market, interval, start in ms | [`Candle`] |
+//! | `funding` | market, minute in ms | [`FundingRow`], the last of that minute |
+//! | `transfers` | account (either side), seq | [`TransferRow`] |
+//! | `liquidations` | seq, index | [`LiquidationRow`] |
+//! | `account_liquidations` | account, seq, index | |
+//!
+//! What is forgotten after a time is in `retention`.
 
+use crate::candles::{Candle, CandleInterval, candle_key};
 use crate::error::StoreError;
 use crate::keys::{
-    ACCOUNT_FILLS, ACCOUNT_ORDERS, ACCOUNT_WITHDRAWALS, DEPOSITS, Key, META, ORDER_FILLS, ORDERS, TRADES, WITHDRAWALS,
+    ACCOUNT_FILLS, ACCOUNT_LIQUIDATIONS, ACCOUNT_ORDERS, ACCOUNT_WITHDRAWALS, CANDLES, DEPOSITS, FUNDING, Key, LIQUIDATIONS,
+    META, ORDER_FILLS, ORDERS, TRADES, TRANSFERS, WITHDRAWALS,
 };
+use crate::retention::{self, Expiring, Retention};
 use crate::store::{Batch, KEY_HISTORY_SEQ, Store, borsh_vec, corrupt, decode};
 use borsh::{BorshDeserialize, BorshSerialize};
 use keel_types::{
-    Address, Amount, AssetId, Command, Deposit, Event, Executed, Fill, FillSide, MarketId, MessageHash, OrderUpdate, Reject,
-    Released, Seq, Side, TradeId, Ts, Withdrawal,
+    Address, Amount, AssetId, Command, Deposit, Event, Executed, Fill, FillSide, LiquidationDecision, LiquidationReceipt,
+    MarketId, MessageHash, OrderUpdate, Reject, Released, Seq, Side, TradeId, Ts, Withdrawal,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows in one page of any history query.
 pub const HISTORY_PAGE_MAX: usize = 1_000;
@@ -87,6 +97,40 @@ pub struct DepositRow {
     pub ts: Ts,
 }
 
+/// Funding of a market at the end of a minute in which it accrued.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct FundingRow {
+    /// Rate per 8 hours, 1e-8.
+    pub rate: i64,
+    /// Quote quantums per base unit since genesis.
+    pub index: Amount,
+    /// Accrued up to then.
+    pub accrued: Ts,
+    pub seq: Seq,
+    pub ts: Ts,
+}
+
+/// A transfer between two accounts of the exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct TransferRow {
+    pub account: Address,
+    pub recipient: Address,
+    pub asset: AssetId,
+    /// Quantums.
+    pub amount: Amount,
+    pub hash: MessageHash,
+    pub seq: Seq,
+    pub ts: Ts,
+}
+
+/// One step of a liquidation. Found by the account that was liquidated and by those that an auto-deleveraging closed against it.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct LiquidationRow {
+    pub receipt: LiquidationReceipt,
+    pub seq: Seq,
+    pub ts: Ts,
+}
+
 /// Rows, newest first. `next`: pass it back for the page after this one; opaque, safe to take from a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HistoryPage<T> {
@@ -99,16 +143,23 @@ pub struct HistoryWriter {
     store: Store,
     /// Last command whose rows are written.
     seq: Seq,
+    retention: Retention,
 }
 
 impl HistoryWriter {
-    /// Goes on where the store ends.
+    /// Goes on where the store ends, and keeps everything.
     ///
     /// # Errors
     /// The database.
     pub fn new(store: Store) -> Result<HistoryWriter, StoreError> {
         let seq = store.history_seq()?;
-        Ok(HistoryWriter { store, seq })
+        Ok(HistoryWriter { store, seq, retention: Retention::Forever })
+    }
+
+    /// Forgets rows older than this. A second node has equal tables only with the same retention.
+    pub fn with_retention(mut self, retention: Retention) -> HistoryWriter {
+        self.retention = retention;
+        self
     }
 
     /// Writes the rows of a released record, and that it did, at once. Commands already written are skipped, so replay
@@ -117,8 +168,16 @@ impl HistoryWriter {
     /// # Errors
     /// A gap before the record; the database. Nothing is written then.
     pub fn apply(&mut self, released: &Released) -> Result<(), StoreError> {
-        let mut rows =
-            Rows { batch: self.store.batch(), store: &self.store, orders: BTreeMap::new(), deposits: BTreeMap::new() };
+        let mut rows = Rows {
+            batch: self.store.batch(),
+            store: &self.store,
+            orders: BTreeMap::new(),
+            deposits: BTreeMap::new(),
+            candles: BTreeMap::new(),
+            funding: BTreeMap::new(),
+            listed: (Seq(0), 0),
+            listed_in_all: 0,
+        };
         let mut seq = self.seq;
         for executed in released.executed.iter().filter(|executed| executed.seq > self.seq) {
             if executed.seq != seq.next() {
@@ -131,7 +190,9 @@ impl HistoryWriter {
         if seq == self.seq {
             return Ok(());
         }
+        let listed = rows.listed_in_all;
         let mut batch = rows.finish();
+        retention::prune(&self.store, &mut batch, self.retention, released.ts, listed)?;
         batch.put(META, KEY_HISTORY_SEQ, borsh_vec(&seq));
         batch.write()?;
         self.seq = seq;
@@ -145,6 +206,12 @@ struct Rows<'a> {
     batch: Batch<'a>,
     orders: BTreeMap<MessageHash, OrderRow>,
     deposits: BTreeMap<u64, DepositRow>,
+    candles: BTreeMap<(MarketId, CandleInterval, u64), Candle>,
+    /// By minute.
+    funding: BTreeMap<(MarketId, u64), FundingRow>,
+    /// Entries of this command that retention knows, and of the whole record.
+    listed: (Seq, u32),
+    listed_in_all: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -153,7 +220,7 @@ impl<'a> Rows<'a> {
         for event in &executed.events {
             match event {
                 Event::Order(update) => self.order(update, seq, ts)?,
-                Event::Fill(fill) => self.trade(fill, seq, ts),
+                Event::Fill(fill) => self.trade(fill, seq, ts)?,
                 Event::Withdrawn(withdrawal) => self.withdrawal(withdrawal, seq, ts),
                 Event::Deposited { asset, amount, .. } => {
                     let result = DepositResult::Credited { asset: *asset, amount: *amount };
@@ -162,6 +229,15 @@ impl<'a> Rows<'a> {
                 Event::DepositRefused { reject, .. } => {
                     self.deposit(&executed.command, DepositResult::Refused(*reject), seq, ts)?;
                 }
+                Event::Transferred { account, recipient, asset, amount, hash } => {
+                    let (account, recipient, asset, amount, hash) = (*account, *recipient, *asset, *amount, *hash);
+                    self.transfer(&TransferRow { account, recipient, asset, amount, hash, seq, ts });
+                }
+                Event::Funding { market, rate, index, ts: accrued } => {
+                    let row = FundingRow { rate: *rate, index: *index, accrued: *accrued, seq, ts };
+                    self.funding(*market, row)?;
+                }
+                Event::Liquidation(receipt) => self.liquidation(receipt, seq, ts),
                 Event::Registered { .. }
                 | Event::Rejected { .. }
                 | Event::Replayed { .. }
@@ -179,10 +255,7 @@ impl<'a> Rows<'a> {
                 | Event::SessionKeyRevoked { .. }
                 | Event::SessionOpened { .. }
                 | Event::CancelScheduled { .. }
-                | Event::Transferred { .. }
-                | Event::TriggerRefused { .. }
-                | Event::Funding { .. }
-                | Event::Liquidation(_) => {}
+                | Event::TriggerRefused { .. } => {}
             }
         }
         Ok(())
@@ -200,17 +273,79 @@ impl<'a> Rows<'a> {
         self.orders.insert(update.order, OrderRow { update: *update, seq, ts, opened_seq, opened_ts });
         if update.state.is_terminal() {
             self.batch.put(ACCOUNT_ORDERS, by_account(update.account, seq).felt(&update.order.0), []);
+            self.expires(seq, ts, Expiring::Order(update.order));
         }
         Ok(())
     }
 
-    fn trade(&mut self, fill: &Fill, seq: Seq, ts: Ts) {
+    /// Lists a new row for retention, and says where in its command.
+    fn expires(&mut self, seq: Seq, ts: Ts, what: Expiring) -> u32 {
+        let index = if self.listed.0 == seq { self.listed.1 + 1 } else { 0 };
+        self.listed = (seq, index);
+        self.listed_in_all += 1;
+        retention::list(&mut self.batch, seq, index, ts, what);
+        index
+    }
+
+    fn trade(&mut self, fill: &Fill, seq: Seq, ts: Ts) -> Result<(), StoreError> {
         let place = |key: Key| key.u16(fill.market.0).u64(fill.trade.0);
         self.batch.put(TRADES, place(Key::new()), borsh_vec(&TradeRow { fill: *fill, seq, ts }));
         for party in [&fill.maker, &fill.taker] {
             self.batch.put(ORDER_FILLS, place(Key::new().felt(&party.order.0)), []);
             self.batch.put(ACCOUNT_FILLS, place(by_account(party.account, seq)), []);
         }
+        self.expires(seq, ts, Expiring::Trade(fill.market, fill.trade));
+        CandleInterval::ALL.into_iter().try_for_each(|interval| self.candle(interval, fill, seq, ts))
+    }
+
+    fn candle(&mut self, interval: CandleInterval, fill: &Fill, seq: Seq, ts: Ts) -> Result<(), StoreError> {
+        let start_ms = interval.start_ms(ts);
+        let place = (fill.market, interval, start_ms);
+        let before = match self.candles.get(&place) {
+            Some(candle) => Some(*candle),
+            None => self.store.candle(fill.market, interval, start_ms)?,
+        };
+        let candle = match before {
+            Some(mut candle) => {
+                candle.add(fill.price, fill.size);
+                candle
+            }
+            None => {
+                if interval.expires() {
+                    self.expires(seq, ts, Expiring::Candle(fill.market, interval, start_ms));
+                }
+                Candle::first(start_ms, fill.price, fill.size)
+            }
+        };
+        self.candles.insert(place, candle);
+        Ok(())
+    }
+
+    fn funding(&mut self, market: MarketId, row: FundingRow) -> Result<(), StoreError> {
+        let minute_ms = CandleInterval::Minute.start_ms(row.ts);
+        let place = (market, minute_ms);
+        if !self.funding.contains_key(&place)
+            && self.store.get_bytes(FUNDING, Key::new().u16(market.0).u64(minute_ms))?.is_none()
+        {
+            self.expires(row.seq, row.ts, Expiring::Funding(market, minute_ms));
+        }
+        self.funding.insert(place, row);
+        Ok(())
+    }
+
+    fn transfer(&mut self, row: &TransferRow) {
+        for account in [row.account, row.recipient] {
+            self.batch.put(TRANSFERS, by_account(account, row.seq), borsh_vec(row));
+        }
+        self.expires(row.seq, row.ts, Expiring::Transfer(row.account, row.recipient));
+    }
+
+    fn liquidation(&mut self, receipt: &LiquidationReceipt, seq: Seq, ts: Ts) {
+        let place = retention::place(seq, self.expires(seq, ts, Expiring::Liquidation));
+        for account in liquidation_accounts(receipt) {
+            self.batch.put(ACCOUNT_LIQUIDATIONS, Key::new().felt(&account.0).bytes(place.as_ref()), []);
+        }
+        self.batch.put(LIQUIDATIONS, place, borsh_vec(&LiquidationRow { receipt: receipt.clone(), seq, ts }));
     }
 
     fn withdrawal(&mut self, withdrawal: &Withdrawal, seq: Seq, ts: Ts) {
@@ -236,6 +371,12 @@ impl<'a> Rows<'a> {
         }
         for (nonce, row) in &self.deposits {
             self.batch.put(DEPOSITS, Key::new().u64(*nonce), borsh_vec(row));
+        }
+        for ((market, interval, start_ms), candle) in &self.candles {
+            self.batch.put(CANDLES, candle_key(*market, *interval, *start_ms), borsh_vec(candle));
+        }
+        for ((market, minute_ms), row) in &self.funding {
+            self.batch.put(FUNDING, Key::new().u16(market.0).u64(*minute_ms), borsh_vec(row));
         }
         self.batch
     }
@@ -264,11 +405,13 @@ impl Store {
         // An order lives in one market, so its trades ascend.
         let rows = rows.filter(|row| row.as_ref().map_or(true, |(_, trade)| after.is_none_or(|after| *trade > after)));
         let fill = |(market, trade): (MarketId, TradeId)| {
-            let row = self.trade(market, trade)?;
-            row.and_then(|row| row.side_of_order(order))
-                .ok_or_else(|| corrupt(ORDER_FILLS, prefix.as_ref(), "no such trade"))
+            // Forgotten since its index was read.
+            let Some(row) = self.trade(market, trade)? else { return Ok(None) };
+            let side = row.side_of_order(order);
+            side.map(Some).ok_or_else(|| corrupt(ORDER_FILLS, prefix.as_ref(), "a trade of other orders"))
         };
-        rows.take(HISTORY_PAGE_MAX).map(|row: Result<_, StoreError>| row.and_then(fill)).collect()
+        let rows = rows.take(HISTORY_PAGE_MAX).map(|row: Result<_, StoreError>| row.and_then(fill));
+        rows.filter_map(Result::transpose).collect()
     }
 
     /// A trade by its number.
@@ -301,9 +444,9 @@ impl Store {
         next: Option<&[u8]>,
         limit: usize,
     ) -> Result<HistoryPage<OrderRow>, StoreError> {
-        self.page(ACCOUNT_ORDERS, account, next, limit, |key| {
+        self.page(ACCOUNT_ORDERS, Key::new().felt(&account.0), next, limit, |key, _| {
             let order = MessageHash(crate::state::felt(ACCOUNT_ORDERS, &key[key.len().saturating_sub(32)..])?);
-            self.order(order)?.ok_or_else(|| corrupt(ACCOUNT_ORDERS, key, "no such order"))
+            self.order(order)
         })
     }
 
@@ -317,11 +460,66 @@ impl Store {
         next: Option<&[u8]>,
         limit: usize,
     ) -> Result<HistoryPage<FillRow>, StoreError> {
-        self.page(ACCOUNT_FILLS, account, next, limit, |key| {
+        self.page(ACCOUNT_FILLS, Key::new().felt(&account.0), next, limit, |key, _| {
             let (market, trade) = market_and_trade(ACCOUNT_FILLS, key)?;
-            let row = self.trade(market, trade)?;
-            row.and_then(|row| row.side_of_account(account)).ok_or_else(|| corrupt(ACCOUNT_FILLS, key, "no such trade"))
+            let Some(row) = self.trade(market, trade)? else { return Ok(None) };
+            let side = row.side_of_account(account);
+            side.map(Some).ok_or_else(|| corrupt(ACCOUNT_FILLS, key, "a trade of others"))
         })
+    }
+
+    /// Transfers of an account, sent and received, newest first.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn account_transfers(
+        &self,
+        account: Address,
+        next: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<HistoryPage<TransferRow>, StoreError> {
+        self.page(TRANSFERS, Key::new().felt(&account.0), next, limit, |key, value| decode(TRANSFERS, key, value).map(Some))
+    }
+
+    /// Steps of liquidations that an account was part of, newest first.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn account_liquidations(
+        &self,
+        account: Address,
+        next: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<HistoryPage<LiquidationRow>, StoreError> {
+        self.page(ACCOUNT_LIQUIDATIONS, Key::new().felt(&account.0), next, limit, |key, _| {
+            self.get(LIQUIDATIONS, key.get(32..).unwrap_or_default())
+        })
+    }
+
+    /// Funding of a market, one row for each minute in which it accrued, newest first.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn funding(
+        &self,
+        market: MarketId,
+        next: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<HistoryPage<FundingRow>, StoreError> {
+        self.page(FUNDING, Key::new().u16(market.0), next, limit, |key, value| decode(FUNDING, key, value).map(Some))
+    }
+
+    /// Trades of a market, newest first, page by page.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn trade_page(
+        &self,
+        market: MarketId,
+        next: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<HistoryPage<TradeRow>, StoreError> {
+        self.page(TRADES, Key::new().u16(market.0), next, limit, |key, value| decode(TRADES, key, value).map(Some))
     }
 
     /// A withdrawal by its id.
@@ -342,10 +540,9 @@ impl Store {
         next: Option<&[u8]>,
         limit: usize,
     ) -> Result<HistoryPage<WithdrawalRow>, StoreError> {
-        self.page(ACCOUNT_WITHDRAWALS, account, next, limit, |key| {
+        self.page(ACCOUNT_WITHDRAWALS, Key::new().felt(&account.0), next, limit, |key, _| {
             let id = key.last_chunk().map(|id| u64::from_be_bytes(*id));
-            let row = id.map_or(Ok(None), |id| self.withdrawal(id))?;
-            row.ok_or_else(|| corrupt(ACCOUNT_WITHDRAWALS, key, "no such withdrawal"))
+            id.map_or(Ok(None), |id| self.withdrawal(id))
         })
     }
 
@@ -357,29 +554,28 @@ impl Store {
         self.get(DEPOSITS, Key::new().u64(message_nonce))
     }
 
-    /// A page of an index by account, descending from below the key `next` names.
-    fn page<T>(
+    /// A page of the rows under `prefix`, descending, from below the key that `next` names. What an index names and is no longer there was
+    /// forgotten between the two reads: it is passed over.
+    pub(crate) fn page<T>(
         &self,
         table: &'static str,
-        account: Address,
+        prefix: Key,
         next: Option<&[u8]>,
         limit: usize,
-        mut row: impl FnMut(&[u8]) -> Result<T, StoreError>,
+        mut row: impl FnMut(&[u8], &[u8]) -> Result<Option<T>, StoreError>,
     ) -> Result<HistoryPage<T>, StoreError> {
-        let prefix = Key::new().felt(&account.0);
-        let to = match next {
-            Some(next) => Key::new().felt(&account.0).bytes(next),
-            None => Key::new().felt(&account.0).bytes(&[0xff; 48]),
-        };
+        let prefix = prefix.as_ref();
+        // Longer than the rest of any key.
+        let to = [prefix, next.unwrap_or(&[0xff; 48])].concat();
         let limit = limit.clamp(1, HISTORY_PAGE_MAX);
         let mut page = HistoryPage { rows: Vec::new(), next: None };
-        for found in self.scan_down(table, prefix.as_ref(), to.as_ref()) {
-            let (key, _) = found?;
+        for found in self.scan_down(table, prefix, &to) {
+            let (key, value) = found?;
             if page.rows.len() == limit {
-                page.next = Some(key[32..].to_vec());
+                page.next = Some(key[prefix.len()..].to_vec());
                 break;
             }
-            page.rows.push(row(&key)?);
+            page.rows.extend(row(&key, &value)?);
         }
         Ok(page)
     }
@@ -404,8 +600,17 @@ impl TradeRow {
     }
 }
 
-fn by_account(account: Address, seq: Seq) -> Key {
+pub(crate) fn by_account(account: Address, seq: Seq) -> Key {
     Key::new().felt(&account.0).u64(seq.0)
+}
+
+/// Whom a step of a liquidation is shown to, each once: the account, and whoever was closed against it.
+pub(crate) fn liquidation_accounts(receipt: &LiquidationReceipt) -> BTreeSet<Address> {
+    let shares = match &receipt.decision {
+        LiquidationDecision::Deleverage { shares, .. } => shares.as_slice(),
+        LiquidationDecision::Cancel { .. } | LiquidationDecision::Close { .. } | LiquidationDecision::TakeOver { .. } => &[],
+    };
+    shares.iter().map(|share| share.account).chain([receipt.account]).collect()
 }
 
 fn market_and_trade(table: &'static str, key: &[u8]) -> Result<(MarketId, TradeId), StoreError> {

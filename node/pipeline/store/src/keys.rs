@@ -18,6 +18,8 @@
 //! | `storage_roots` | contract | root of its storage, latest state only |
 //! | `orders`, `order_fills`, `account_orders`, `account_fills`, `trades` | see `history` | |
 //! | `withdrawals`, `account_withdrawals`, `deposits` | see `history` | |
+//! | `candles`, `funding`, `transfers`, `liquidations`, `account_liquidations` | see `history` | |
+//! | `expiry` | see `retention` | |
 //! | `batches`, `batch_headers`, `batch_ends` | batch; batch; last block | bytes; header; batch |
 
 use keel_commitment::Felt;
@@ -46,6 +48,12 @@ pub(crate) const TRADES: &str = "trades";
 pub(crate) const WITHDRAWALS: &str = "withdrawals";
 pub(crate) const ACCOUNT_WITHDRAWALS: &str = "account_withdrawals";
 pub(crate) const DEPOSITS: &str = "deposits";
+pub(crate) const CANDLES: &str = "candles";
+pub(crate) const FUNDING: &str = "funding";
+pub(crate) const TRANSFERS: &str = "transfers";
+pub(crate) const LIQUIDATIONS: &str = "liquidations";
+pub(crate) const ACCOUNT_LIQUIDATIONS: &str = "account_liquidations";
+pub(crate) const EXPIRY: &str = "expiry";
 pub(crate) const BATCHES: &str = "batches";
 pub(crate) const BATCH_HEADERS: &str = "batch_headers";
 pub(crate) const BATCH_ENDS: &str = "batch_ends";
@@ -75,6 +83,12 @@ pub(crate) const TABLES: &[&str] = &[
     WITHDRAWALS,
     ACCOUNT_WITHDRAWALS,
     DEPOSITS,
+    CANDLES,
+    FUNDING,
+    TRANSFERS,
+    LIQUIDATIONS,
+    ACCOUNT_LIQUIDATIONS,
+    EXPIRY,
     BATCHES,
     BATCH_HEADERS,
     BATCH_ENDS,

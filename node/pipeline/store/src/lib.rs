@@ -11,6 +11,7 @@
 
 mod batches;
 mod blocks;
+mod candles;
 mod chain;
 mod codec;
 mod error;
@@ -19,6 +20,7 @@ mod fingerprint;
 mod history;
 mod integrity;
 mod keys;
+mod retention;
 pub mod snapshots;
 mod state;
 mod store;
@@ -28,14 +30,17 @@ mod tries;
 mod tests;
 
 pub use batches::{BatchHeader, BatchStatus};
+pub use candles::{Candle, CandleInterval};
 pub use chain::{Block, Header, Invoke, L1HandlerCall, PlacedTransaction, Receipt, Signature, Transaction};
 pub use error::StoreError;
 pub use events::{EVENTS_SCANNED_MAX, EventFilter, EventPage, EventPosition, FoundEvent};
 pub use fingerprint::TableFingerprint;
 pub use history::{
-    DepositResult, DepositRow, FillRow, HISTORY_PAGE_MAX, HistoryPage, HistoryWriter, OrderRow, TradeRow, WithdrawalRow,
+    DepositResult, DepositRow, FillRow, FundingRow, HISTORY_PAGE_MAX, HistoryPage, HistoryWriter, LiquidationRow, OrderRow,
+    TradeRow, TransferRow, WithdrawalRow,
 };
 pub use integrity::{RootMismatch, Roots};
+pub use retention::{PRUNED_PER_RECORD_MIN, Retention};
 pub use state::StoredValue;
 pub use store::Store;
 pub use tries::{StoredTrie, TrieChanges, TrieId};

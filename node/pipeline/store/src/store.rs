@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Version of the tables and their encodings. A store of another version is refused: delete it, it is rebuilt.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Cache of uncompressed blocks for all tables: the upper levels of a trie of some million leaves.
 const BLOCK_CACHE_BYTES: usize = 128 << 20;
-/// One table's memtable. A sealed block is under 1 MB; this bounds what 26 tables can hold before they are flushed.
+/// One table's memtable. A sealed block is under 1 MB; this bounds what 32 tables can hold before they are flushed.
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
 /// All memtables together.
 const WRITE_BUFFERS_BYTES: usize = 128 << 20;

@@ -2,7 +2,7 @@
 use crate::http::{Error, call};
 use keel_blocks::{BlockWorker, Wait, WorkerConfig};
 use keel_engine::Engine;
-use keel_feeds::{PhaseView, Published, View, start_history, start_releaser};
+use keel_feeds::{FeedsSeed, PhaseView, Published, View, start_feeds, start_history, start_releaser};
 use keel_ingress::client::signed_request;
 use keel_ingress::queue::{Answer, Inbox, InboxCapacity, InboxReceiver, Shed};
 use keel_ingress::register::account_address;
@@ -113,12 +113,14 @@ impl Node {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = Store::open(dir.path(), genesis.hash()).expect("a new store");
         let (engine, genesis_writes) = Engine::new(&genesis);
-        let published = Published::new(View::of_engine(genesis.clone(), &engine));
+        let view = View::of_engine(genesis.clone(), &engine);
+        let published = Published::new(view.clone());
+        let (feeds, stream, _) = start_feeds(FeedsSeed::read(view, &store).expect("an empty history"));
         let config = WorkerConfig { genesis: genesis.clone(), genesis_writes, store: store.clone(), key: None };
         let blocks = BlockWorker::start(config).expect("blocks can be built");
         let (history, _) = start_history(HistoryWriter::new(store.clone()).expect("an empty history"));
         let feed = blocks.feed();
-        let sinks: Vec<keel_feeds::Sink> = vec![Box::new(move |released| feed.send(released.clone())), history];
+        let sinks: Vec<keel_feeds::Sink> = vec![stream, Box::new(move |released| feed.send(released.clone())), history];
         let (releaser, _) = start_releaser(published.clone(), sinks);
 
         let (inbox, receiver) = Inbox::new(InboxCapacity::default());
@@ -134,7 +136,9 @@ impl Node {
         let context = RpcContext {
             genesis: genesis.clone(),
             published: published.clone(),
+            feeds,
             ingress,
+            inbox: inbox.clone(),
             store: store.clone(),
             status: status.clone(),
         };

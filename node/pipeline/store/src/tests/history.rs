@@ -1,5 +1,7 @@
 use super::*;
-use crate::{BatchHeader, BatchStatus, DepositResult, HistoryWriter, StoreError};
+use crate::{
+    BatchHeader, BatchStatus, CandleInterval, DepositResult, HistoryWriter, PRUNED_PER_RECORD_MIN, Retention, StoreError,
+};
 use keel_types::*;
 
 const MARKET: MarketId = MarketId(1);
@@ -39,7 +41,7 @@ fn fill(trade: u64, maker: (u64, u64), taker: (u64, u64)) -> Event {
         market: MARKET,
         trade: TradeId(trade),
         price: Price(5),
-        size: Qty(1),
+        size: Qty(QUANTUMS_PER_UNIT),
         taker_side: Side::Buy,
         maker: side(maker),
         taker: side(taker),
@@ -186,10 +188,204 @@ fn replaying_from_anywhere_gives_the_same_history_once() {
 }
 
 /// Every row of the history tables.
-fn dump(store: &Store) -> Vec<crate::store::Row> {
+fn dump(store: &Store) -> Vec<(&'static str, crate::store::Row)> {
     use crate::keys::*;
-    let tables = [ORDERS, ACCOUNT_ORDERS, TRADES, ORDER_FILLS, ACCOUNT_FILLS, WITHDRAWALS, ACCOUNT_WITHDRAWALS, DEPOSITS];
-    tables.iter().flat_map(|table| store.scan(table, &[], &[])).map(|row| row.unwrap()).collect()
+    let tables = [
+        META,
+        ORDERS,
+        ACCOUNT_ORDERS,
+        TRADES,
+        ORDER_FILLS,
+        ACCOUNT_FILLS,
+        WITHDRAWALS,
+        ACCOUNT_WITHDRAWALS,
+        DEPOSITS,
+        CANDLES,
+        FUNDING,
+        TRANSFERS,
+        LIQUIDATIONS,
+        ACCOUNT_LIQUIDATIONS,
+        EXPIRY,
+    ];
+    tables.iter().flat_map(|table| store.scan(table, &[], &[]).map(move |row| (*table, row.unwrap()))).collect()
+}
+
+const DAY_MS: u64 = 86_400_000;
+
+/// A record of one command at a time in milliseconds.
+fn at(seq: u64, ms: u64, events: Vec<Event>) -> Released {
+    Released { ts: Ts::from_ms(ms), ..record(seq, vec![(Command::Tick, events)]) }
+}
+
+fn funding(rate: i64) -> Event {
+    Event::Funding { market: MARKET, rate, index: Amount(7), ts: Ts(1) }
+}
+
+fn transferred(from: u64, to: u64) -> Event {
+    let (account, recipient) = (account(from), account(to));
+    Event::Transferred { account, recipient, asset: QUOTE, amount: Amount(9), hash: order(77) }
+}
+
+/// Account 1 is closed against 2 and 3, who get one share each, 3 two.
+fn deleveraged() -> Event {
+    let share = |n| DeleverageShare { account: account(n), size: Qty(1) };
+    Event::Liquidation(Box::new(LiquidationReceipt {
+        account: account(1),
+        attempts: 3,
+        inputs: MarginInputs { collateral: Amount(-5), markets: vec![] },
+        fund: None,
+        decision: LiquidationDecision::Deleverage {
+            market: MARKET,
+            side: Side::Sell,
+            price: Price(5),
+            size: Qty(3),
+            shares: vec![share(2), share(3), share(3)],
+            candidates: vec![],
+        },
+    }))
+}
+
+#[test]
+fn candles_hold_the_trades_of_their_interval_over_records_and_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let priced = |trade, price| match fill(trade, (1, 1), (3, 3)) {
+        Event::Fill(fill) => Event::Fill(Fill { price: Price(price), ..fill }),
+        _ => unreachable!("a fill"),
+    };
+    let noon = DAY_MS + DAY_MS / 2;
+    let records = [
+        at(1, noon, vec![priced(1, 5), priced(2, 9)]),
+        at(2, noon + 59_999, vec![priced(3, 2)]),
+        at(3, noon + 60_000, vec![priced(4, 6)]),
+    ];
+    drop(written(&dir, &records[..1]));
+    let store = written(&dir, &records);
+    let candles = |interval| {
+        let page = store.candles(MARKET, interval, None, 9).unwrap();
+        let show = |c: &crate::Candle| {
+            (
+                c.start_ms - noon / interval.ms() * interval.ms(),
+                [c.open.0, c.high.0, c.low.0, c.close.0],
+                c.quote_volume,
+                c.trades,
+            )
+        };
+        page.rows.iter().map(show).collect::<Vec<_>>()
+    };
+    assert_eq!(candles(CandleInterval::Minute), [(60_000, [6, 6, 6, 6], 6, 1), (0, [5, 9, 2, 2], 16, 3)]);
+    for interval in [CandleInterval::FiveMinutes, CandleInterval::Hour, CandleInterval::Day] {
+        assert_eq!(candles(interval), [(0, [5, 9, 2, 6], 22, 4)], "{}", interval.as_str());
+    }
+    let page = store.candles(MARKET, CandleInterval::Minute, None, 1).unwrap();
+    let second = store.candles(MARKET, CandleInterval::Minute, page.next.as_deref(), 1).unwrap();
+    assert_eq!((second.rows[0].trades, second.next), (3, None));
+    assert!(store.candles(MarketId(0), CandleInterval::Minute, None, 9).unwrap().rows.is_empty());
+}
+
+#[test]
+fn funding_transfers_and_liquidations_are_found_by_whom_they_concern() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = written(
+        &dir,
+        &[
+            at(1, 100, vec![funding(1), transferred(1, 2), deleveraged()]),
+            at(2, 200, vec![funding(2), transferred(2, 1)]),
+            at(3, 60_000, vec![funding(3), deleveraged()]),
+        ],
+    );
+    let rates = store.funding(MARKET, None, 9).unwrap().rows.iter().map(|row| row.rate).collect::<Vec<_>>();
+    assert_eq!(rates, [3, 2], "the last of each minute");
+    let transfers =
+        |n| store.account_transfers(account(n), None, 9).unwrap().rows.iter().map(|row| row.seq.0).collect::<Vec<_>>();
+    assert_eq!([transfers(1), transfers(2), transfers(3)], [vec![2, 1], vec![2, 1], vec![]]);
+    let steps =
+        |n| store.account_liquidations(account(n), None, 9).unwrap().rows.iter().map(|row| row.seq.0).collect::<Vec<_>>();
+    assert_eq!([steps(1), steps(2), steps(3), steps(4)], [vec![3, 1], vec![3, 1], vec![3, 1], vec![]]);
+    let first = store.account_liquidations(account(3), None, 1).unwrap();
+    let second = store.account_liquidations(account(3), first.next.as_deref(), 1).unwrap();
+    assert_eq!((first.rows[0].seq, second.rows[0].seq, second.next), (Seq(3), Seq(1), None));
+}
+
+/// A day of everything that can be forgotten, then an order that rests for long.
+fn a_busy_day() -> Vec<Released> {
+    let mut records: Vec<Released> =
+        story().into_iter().zip([0, 10, 20]).map(|(r, ms)| Released { ts: Ts::from_ms(ms), ..r }).collect();
+    records.push(at(10, 30, vec![funding(1), transferred(1, 2), deleveraged(), update(5, 1, OrderState::Open)]));
+    records
+}
+
+fn kept_for_a_day(dir: &tempfile::TempDir, records: &[Released]) -> Store {
+    let store = open(dir);
+    let mut writer = HistoryWriter::new(store.clone()).unwrap().with_retention(Retention::Days(1));
+    records.iter().for_each(|released| writer.apply(released).unwrap());
+    store
+}
+
+#[test]
+fn what_is_older_than_the_retention_is_forgotten_by_journal_time() {
+    let mut records = a_busy_day();
+    records.push(at(11, DAY_MS + 30, vec![]));
+    let dir = tempfile::tempdir().unwrap();
+    let store = kept_for_a_day(&dir, &records);
+    assert!(store.order(order(1)).unwrap().is_none() && store.order(order(2)).unwrap().is_none());
+    assert!(store.order(order(5)).unwrap().is_some(), "an order that is open is not history");
+    assert!(store.trades(MARKET, None, 9).unwrap().is_empty() && store.order_fills(order(3), None).unwrap().is_empty());
+    for n in 1..=3 {
+        assert!(store.account_orders(account(n), None, 9).unwrap().rows.is_empty());
+        assert!(store.account_fills(account(n), None, 9).unwrap().rows.is_empty());
+    }
+    assert_eq!(store.account_withdrawals(account(1), None, 9).unwrap().rows.len(), 2, "what bridges read is kept");
+    assert!(store.candles(MARKET, CandleInterval::Minute, None, 9).unwrap().rows.is_empty());
+    assert_eq!(store.candles(MARKET, CandleInterval::Day, None, 9).unwrap().rows.len(), 1);
+    // Of the record exactly a day before, nothing: it is not older than a day.
+    assert_eq!(store.account_liquidations(account(2), None, 9).unwrap().rows.len(), 1);
+    let store_later = {
+        drop(store);
+        records.push(at(12, DAY_MS + 31, vec![]));
+        kept_for_a_day(&dir, &records)
+    };
+    assert!(store_later.account_liquidations(account(2), None, 9).unwrap().rows.is_empty());
+    assert!(store_later.account_transfers(account(2), None, 9).unwrap().rows.is_empty());
+    assert!(store_later.funding(MARKET, None, 9).unwrap().rows.is_empty());
+    use crate::keys::*;
+    for table in
+        [TRADES, ORDER_FILLS, ACCOUNT_FILLS, ACCOUNT_ORDERS, TRANSFERS, LIQUIDATIONS, ACCOUNT_LIQUIDATIONS, FUNDING, EXPIRY]
+    {
+        assert_eq!(store_later.scan(table, &[], &[]).count(), 0, "{table}");
+    }
+}
+
+#[test]
+fn a_rebuilt_history_forgot_the_same_rows() {
+    let mut records = a_busy_day();
+    records.extend(
+        (0..20).map(|i| {
+            at(11 + i, DAY_MS - 5 + i * 3, vec![fill(3 + i, (1, 1), (3, 3)), update(10 + i, 2, OrderState::Filled)])
+        }),
+    );
+    let dirs = [(); 4].map(|()| tempfile::tempdir().unwrap());
+    let expected = dump(&kept_for_a_day(&dirs[0], &records));
+    for (stop, dir) in [2, 9, 20].into_iter().zip(&dirs[1..]) {
+        drop(kept_for_a_day(dir, &records[..stop]));
+        assert_eq!(dump(&kept_for_a_day(dir, &records[stop / 2..])), expected, "stopped after {stop}");
+    }
+}
+
+#[test]
+fn one_record_forgets_a_bounded_number_of_rows_and_the_next_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = PRUNED_PER_RECORD_MIN as u64 + 10;
+    let events = (0..ended).map(|n| update(n, 1, OrderState::Cancelled)).collect();
+    let mut records = vec![at(1, 0, events)];
+    let left = |records: &[Released]| {
+        let store = kept_for_a_day(&dir, records);
+        store.account_orders(account(1), None, 1_000).unwrap().rows.len()
+    };
+    assert_eq!(left(&records), ended as usize);
+    records.push(at(2, 2 * DAY_MS, vec![]));
+    assert_eq!(left(&records), 10);
+    records.push(at(3, 2 * DAY_MS + 1, vec![]));
+    assert_eq!(left(&records), 0);
 }
 
 #[test]

@@ -1,0 +1,241 @@
+//! Sessions: a WebSocket that logged in cancels without signing, and its loss can cancel everything.
+//!
+//! | call | what |
+//! |---|---|
+//! | `trade_login {message, signature, key?}` | a signed `Session`; a Session logs in once, the identical message again is refused |
+//! | `trade_sessionCancel {order \| clientId}` | cancels one order |
+//! | `trade_sessionCancelAll {market?}` | cancels all, of one market or of every |
+//! | `trade_setCancelOnDisconnect {enabled}` | whether the loss of this connection cancels all |
+//!
+//! A connection belongs to one account. It is lost when either side closes it, when it is reset, when it does not answer pings, when it does
+//! not read what it is sent ([crate::limits::WRITE_STALL_MAX]), or when the node stops. If cancel-on-disconnect is on **for that connection**,
+//! the node then sends SessionCancelAll for the account, which is journaled like any command. Other connections of the account do not matter:
+//! none of them hinders it, and none is affected. Whoever wants a quiet reconnect turns it off first.
+
+use crate::answers::{self, Executed, merge};
+use crate::context::{Methods, Shared};
+use crate::error::RpcError;
+use crate::fields::{Fields, OrderName, value};
+use crate::limits::WRITE_ANSWER_TIMEOUT;
+use crate::server::Client;
+use crate::trade::{budget_of, cancel_answer, in_time, now};
+use jsonrpsee::RpcModule;
+use jsonrpsee::types::Params;
+use keel_ingress::queue::{Answer, Inbox};
+use keel_ingress::{IngressError, MessageKind};
+use keel_types::*;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::oneshot;
+
+pub(super) fn register(module: &mut RpcModule<Arc<Shared>>) {
+    let methods = &mut Methods(module);
+    methods.write("trade_login", login);
+    methods.write("trade_sessionCancel", cancel);
+    methods.write("trade_sessionCancelAll", cancel_all);
+    methods.write("trade_setCancelOnDisconnect", set_cancel_on_disconnect);
+}
+
+/// The WebSockets that are open, by [Client::connection], and who logged in on them. Shared by the server, which knows when one opens and
+/// when it is lost, and the methods.
+pub(crate) struct Sessions {
+    inbox: Inbox,
+    open: Mutex<HashMap<u64, Option<Session>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Session {
+    account: Address,
+    cancel_on_disconnect: bool,
+}
+
+impl Sessions {
+    pub(crate) fn new(inbox: Inbox) -> Arc<Sessions> {
+        Arc::new(Sessions { inbox, open: Mutex::default() })
+    }
+
+    /// Plain values, which no panic leaves half-changed.
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Option<Session>>> {
+        self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A WebSocket is there. Before any of its calls.
+    pub(crate) fn opened(&self, connection: u64) {
+        self.lock().insert(connection, None);
+    }
+
+    /// A WebSocket is lost: what was asked for in that case happens now.
+    pub(crate) fn closed(&self, connection: u64) {
+        let session = self.lock().remove(&connection).flatten();
+        session.into_iter().for_each(|session| self.lost(session));
+    }
+
+    /// Every connection is about to be lost: the node stops.
+    pub(crate) fn all_closed(&self) {
+        let sessions: Vec<Session> = self.lock().drain().filter_map(|(_, session)| session).collect();
+        sessions.into_iter().for_each(|session| self.lost(session));
+    }
+
+    fn lost(&self, session: Session) {
+        if !session.cancel_on_disconnect {
+            return;
+        }
+        let account = session.account;
+        tracing::info!(%account, "a session is lost: cancelling its account's orders");
+        let command = Command::SessionCancelAll(SessionCancelAll { account, market: None, disconnected: true });
+        if let Err(error) = self.inbox.submit(command, None) {
+            tracing::error!(%account, %error, "cancel-on-disconnect was not queued");
+        }
+    }
+
+    fn log_in(&self, connection: u64, account: Address) -> Result<(), RpcError> {
+        match self.lock().get_mut(&connection) {
+            // Lost while the engine was asked.
+            None => Err(RpcError::WebSocketOnly),
+            Some(Some(session)) if session.account != account => Err(RpcError::OtherSession),
+            Some(Some(_)) => Ok(()),
+            Some(session) => {
+                *session = Some(Session { account, cancel_on_disconnect: false });
+                Ok(())
+            }
+        }
+    }
+
+    /// The account that a connection logged in for.
+    fn account(&self, client: Option<Client>) -> Result<Address, RpcError> {
+        let connection = websocket(client)?;
+        self.lock().get(&connection).copied().flatten().map(|session| session.account).ok_or(RpcError::NotLoggedIn)
+    }
+
+    fn set_cancel_on_disconnect(&self, connection: u64, enabled: bool) -> Result<Address, RpcError> {
+        let mut open = self.lock();
+        let session = open.get_mut(&connection).and_then(Option::as_mut).ok_or(RpcError::NotLoggedIn)?;
+        session.cancel_on_disconnect = enabled;
+        Ok(session.account)
+    }
+}
+
+fn websocket(client: Option<Client>) -> Result<u64, RpcError> {
+    client.filter(|client| client.websocket).map(|client| client.connection).ok_or(RpcError::WebSocketOnly)
+}
+
+async fn login(shared: Arc<Shared>, params: Params<'static>, client: Option<Client>) -> Result<Value, RpcError> {
+    let connection = websocket(client)?;
+    let params = value(&params)?;
+    let (account, answer) = in_time(async {
+        let admitted = shared.ingress.submit(MessageKind::Session, params, budget_of(client), now()).await?;
+        Ok((admitted.account, admitted.outcome().await?))
+    })
+    .await?;
+    let executed = Executed::read(&shared, answer)?;
+    if executed.replayed.is_some() {
+        return Err(RpcError::SessionUsed);
+    }
+    let opened = executed.events.iter().any(|event| matches!(event, Event::SessionOpened { .. }));
+    if !opened {
+        return Err(RpcError::Internal);
+    }
+    shared.sessions.log_in(connection, account)?;
+    Ok(merge(executed.head(), json!({"account": account.to_string()})))
+}
+
+/// Sends an unsigned cancel of a session and waits for its outcome.
+async fn submit(shared: &Shared, command: Command) -> Result<Answer, IngressError> {
+    let (reply, answer) = oneshot::channel();
+    shared.inbox.submit(command, Some(reply))?;
+    let outcome = tokio::time::timeout(WRITE_ANSWER_TIMEOUT, answer).await;
+    outcome.ok().and_then(Result::ok).ok_or(IngressError::OutcomeUnknown)
+}
+
+async fn cancel(shared: Arc<Shared>, params: Params<'static>, client: Option<Client>) -> Result<Value, RpcError> {
+    let account = shared.sessions.account(client)?;
+    let mut fields = Fields::read(&params)?;
+    let name = fields.order()?;
+    fields.finish()?;
+    let (order, client_id) = match name {
+        OrderName::Hash(hash) => (hash, 0),
+        OrderName::ClientId(id) => (MessageHash::default(), id),
+    };
+    let answer = submit(&shared, Command::SessionCancel(SessionCancel { account, order, client_id })).await?;
+    cancel_answer(&shared, answer, account, Some(name))
+}
+
+async fn cancel_all(shared: Arc<Shared>, params: Params<'static>, client: Option<Client>) -> Result<Value, RpcError> {
+    let account = shared.sessions.account(client)?;
+    let mut fields = Fields::read(&params)?;
+    let market = fields.optional_market(&shared.genesis)?;
+    fields.finish()?;
+    let command = SessionCancelAll { account, market, disconnected: false };
+    let answer = submit(&shared, Command::SessionCancelAll(command)).await?;
+    answers::cancelled(&Executed::read(&shared, answer)?)
+}
+
+async fn set_cancel_on_disconnect(
+    shared: Arc<Shared>,
+    params: Params<'static>,
+    client: Option<Client>,
+) -> Result<Value, RpcError> {
+    let connection = websocket(client)?;
+    let mut fields = Fields::read(&params)?;
+    let enabled = fields.flag("enabled")?;
+    fields.finish()?;
+    let account = shared.sessions.set_cancel_on_disconnect(connection, enabled)?;
+    Ok(json!({"account": account.to_string(), "enabled": enabled}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keel_ingress::InboxCapacity;
+    use std::time::Duration;
+
+    fn account(n: u64) -> Address {
+        Address(Felt::from(n))
+    }
+
+    #[test]
+    fn only_the_lost_connection_with_the_switch_on_cancels_and_once() {
+        let (inbox, receiver) = Inbox::new(InboxCapacity::default());
+        let sessions = Sessions::new(inbox);
+        let queued = || receiver.drain(9, Duration::ZERO).into_iter().map(|s| s.command).collect::<Vec<_>>();
+        let cancelled =
+            |n| Command::SessionCancelAll(SessionCancelAll { account: account(n), market: None, disconnected: true });
+        (1..=4).for_each(|connection| sessions.opened(connection));
+        // 1 and 2 are of one account; 3 of another; 4 never logs in.
+        for (connection, owner) in [(1, 7), (2, 7), (3, 8)] {
+            sessions.log_in(connection, account(owner)).unwrap();
+        }
+        sessions.set_cancel_on_disconnect(1, true).unwrap();
+        sessions.set_cancel_on_disconnect(3, true).unwrap();
+        assert_eq!(sessions.set_cancel_on_disconnect(4, true), Err(RpcError::NotLoggedIn));
+        sessions.closed(2);
+        sessions.closed(4);
+        assert_eq!(queued(), []);
+        sessions.closed(1);
+        sessions.closed(1);
+        assert_eq!(queued(), [cancelled(7)]);
+        sessions.set_cancel_on_disconnect(3, false).unwrap();
+        sessions.closed(3);
+        assert_eq!(queued(), []);
+    }
+
+    #[test]
+    fn a_connection_belongs_to_one_account_and_a_lost_one_to_none() {
+        let (inbox, receiver) = Inbox::new(InboxCapacity::default());
+        let sessions = Sessions::new(inbox);
+        sessions.opened(1);
+        sessions.log_in(1, account(7)).unwrap();
+        sessions.set_cancel_on_disconnect(1, true).unwrap();
+        assert_eq!(sessions.log_in(1, account(8)), Err(RpcError::OtherSession));
+        assert_eq!(sessions.log_in(1, account(7)), Ok(()), "again, and the switch stays");
+        let client = |connection, websocket| Some(Client { ip: [127, 0, 0, 1].into(), connection, websocket });
+        assert_eq!(sessions.account(client(1, true)), Ok(account(7)));
+        assert_eq!(sessions.account(client(1, false)), Err(RpcError::WebSocketOnly));
+        assert_eq!(sessions.account(client(2, true)), Err(RpcError::NotLoggedIn));
+        sessions.all_closed();
+        assert_eq!(receiver.drain(9, Duration::ZERO).len(), 1);
+        assert_eq!(sessions.log_in(1, account(7)), Err(RpcError::WebSocketOnly), "lost while the engine was asked");
+        assert_eq!(sessions.account(client(1, true)), Err(RpcError::NotLoggedIn));
+    }
+}
