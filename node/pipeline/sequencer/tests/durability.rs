@@ -210,7 +210,8 @@ fn work_that_is_due_is_done_at_once_and_a_record_takes_in_only_so_much_of_it() {
     assert!(result.is_ok(), "{result:?}");
     let counts: Vec<usize> = released.iter().map(|record| fired(record)).filter(|count| *count > 0).collect();
     assert_eq!(counts.iter().sum::<usize>() as u64, SWITCHES);
-    assert_eq!(counts[0], 1_000, "one record takes in no more: {counts:?}");
+    // And one by the record's own tick, when that had come too.
+    assert!((1_000..=1_001).contains(&counts[0]), "one record takes in no more: {counts:?}");
     // A seal or a user's batch may end a record early; a tick for each would take 1,200.
     assert!(counts.len() <= 4, "{counts:?}");
     assert!(released.iter().filter(|record| fired(record) > 0).all(|record| record.ts >= at));
