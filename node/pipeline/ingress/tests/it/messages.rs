@@ -207,7 +207,7 @@ fn the_hash_of_an_order_is_pinned() {
 fn kinds_without_a_command_say_so() {
     for message in one_of_each() {
         let supported = message.kind().is_supported();
-        let command = message.to_command(&genesis(), MessageHash::default());
+        let command = message.to_command(&genesis(), MessageHash::default(), StarkKey::default());
         if supported {
             assert!(command != Err(IngressError::NotYetSupported), "{message:?}");
         } else {
