@@ -11,6 +11,7 @@
 //! Keel's own methods take one object, by name; every number in and out is a decimal string; unknown fields are refused.
 #![forbid(unsafe_code)]
 
+mod account;
 mod admin;
 mod answers;
 mod batch;
@@ -21,7 +22,9 @@ mod fields;
 pub mod jwt;
 pub mod limits;
 mod market;
+mod method;
 mod node;
+mod openrpc;
 mod server;
 mod starknet;
 mod trade;
@@ -49,9 +52,15 @@ pub struct Config {
 pub struct ServerHandles {
     pub public: Running,
     pub admin: Option<Running>,
+    methods: Vec<String>,
 }
 
 impl ServerHandles {
+    /// Names of the methods that `/rpc` answers to.
+    pub fn methods(&self) -> &[String] {
+        &self.methods
+    }
+
     /// Stops both; requests under way are answered.
     pub async fn stop(self) {
         self.public.stop().await;
@@ -75,6 +84,7 @@ pub async fn start(context: RpcContext, config: Config, sink: Arc<dyn AdminSink>
     let shared = Shared::new(context);
     let v09 = module(&shared, starknet::V09);
     let v10 = module(&shared, starknet::V10);
+    let methods = v10.method_names().map(String::from).collect();
     let setup = server::Setup {
         listen: config.public,
         routes: vec![("/rpc", v10.clone().into()), ("/rpc/v0_10", v10.into()), ("/rpc/v0_9", v09.into())],
@@ -91,16 +101,13 @@ pub async fn start(context: RpcContext, config: Config, sink: Arc<dyn AdminSink>
             Some(admin::start(admin, sink).await.map_err(failed("the admin RPC", address))?)
         }
     };
-    Ok(ServerHandles { public, admin })
+    Ok(ServerHandles { public, admin, methods })
 }
 
 /// Every method of one path.
 fn module(shared: &Arc<Shared>, dialect: &'static starknet::Dialect) -> RpcModule<Arc<Shared>> {
     let mut module = RpcModule::new(shared.clone());
     starknet::register(&mut module, dialect);
-    trade::register(&mut module);
-    market::register(&mut module);
-    bridge::register(&mut module);
-    node::register(&mut module);
+    method::register(&mut context::Methods(&mut module));
     module
 }
