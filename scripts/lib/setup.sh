@@ -3,6 +3,8 @@
 # The newest nextest and cargo-deny known to build with the toolchain of Cargo.toml's rust-version.
 NEXTEST_VERSION=0.9.143
 CARGO_DENY_VERSION=0.20.2
+STARKNET_PY_VERSION=0.30.0
+starknet_py="${KEEL_CACHE:-$HOME/.cache/keel}/python-starknet-py-$STARKNET_PY_VERSION"
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'failed: %s\n' "$*" >&2; exit 1; }
@@ -58,4 +60,11 @@ install_nextest() {
   say "installing cargo-nextest $NEXTEST_VERSION"
   # An unoptimised build of it takes a fraction of the time and runs tests as fast.
   CARGO_TARGET_DIR="$CARGO_TARGET_DIR/tools" cargo install cargo-nextest --version "$NEXTEST_VERSION" --locked --debug </dev/null
+}
+
+# starknet.py in a Python environment of its own version, kept between runs: "$starknet_py/bin/python".
+install_starknet_py() {
+  "$starknet_py/bin/python" -c 'import starknet_py' 2>/dev/null && return
+  say "installing starknet.py $STARKNET_PY_VERSION into $starknet_py"
+  python3 -m venv --clear "$starknet_py" && "$starknet_py/bin/pip" install -q "starknet-py==$STARKNET_PY_VERSION" </dev/null
 }

@@ -8,6 +8,7 @@ mod gate;
 mod keys;
 mod node;
 mod publish;
+mod receipt;
 mod replay;
 mod status;
 mod trade;
@@ -52,8 +53,8 @@ enum Command {
         out: PathBuf,
     },
     /// A small trading client: keys, register, place, cancel, watch the book.
-    Trade(trade::Trade),
-    /// Price publishers for development: sign a random walk for every market.
+    Trade(Box<trade::Trade>),
+    /// Price publishers for development: sign a random walk for every market, or a recorded path. A real deployment has its own.
     Publish {
         #[arg(long, default_value = "http://127.0.0.1:9944/rpc")]
         rpc: String,
@@ -61,10 +62,16 @@ enum Command {
         interval_ms: u64,
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Replays a recorded price path instead: a CSV file of `ms,market,price`, milliseconds from the start.
+        #[arg(long, conflicts_with = "seed")]
+        path: Option<PathBuf>,
     },
     /// Development chain: contracts and money on a local settlement layer.
     #[command(subcommand)]
     Dev(dev::Dev),
+    /// Receipts: what was decided, derived again from what it was decided on.
+    #[command(subcommand)]
+    Receipt(receipt::Receipt),
     /// Measures.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -80,12 +87,21 @@ fn main() -> Result<()> {
         Command::Verify => replay::verify(&config),
         Command::Replay { out } => replay::replay(&config, &out),
         Command::Trade(trade) => runtime()?.block_on(trade.run(&genesis(&config.genesis)?)),
-        Command::Publish { rpc, interval_ms, seed } => {
+        Command::Publish { rpc, interval_ms, seed, path } => {
             let genesis = genesis(&config.genesis)?;
             let keys = keys::Keys::load(&config.keys)?;
-            let options = publish::Options { rpc, interval: Duration::from_millis(interval_ms), seed, rounds: None };
+            let source = match path {
+                None => publish::Source::Generated { seed },
+                Some(path) => {
+                    let text =
+                        std::fs::read_to_string(&path).with_context(|| format!("read price path {}", path.display()))?;
+                    publish::Source::Recorded(publish::RecordedPath::parse(&text, &genesis)?)
+                }
+            };
+            let options = publish::Options { rpc, interval: Duration::from_millis(interval_ms), source, rounds: None };
             runtime()?.block_on(publish::run(&genesis, &keys.publishers, &options))
         }
+        Command::Receipt(receipt) => runtime()?.block_on(receipt.run()),
         Command::Dev(dev) => runtime()?.block_on(dev.run(&config)),
         Command::Bench(bench) => bench::run(bench, &config),
     }

@@ -1,13 +1,19 @@
-//! `keel publish`: price publishers for development. Each publisher walks a random price path and signs it; a real deployment
-//! replaces this process by its own publishers, which send the same message.
+//! `keel publish`: price publishers for development. All publishers of genesis sign one price path, a recorded one or a random walk;
+//! a real deployment replaces this process by its own publishers, each with its own key and sources, which send the same message.
+//!
+//! A recorded path is a CSV file: one row `ms,market,price` for each change of a price, with `ms` the milliseconds since the start
+//! of the replay, never falling; `market` a name of genesis; `price` a decimal. A first row `ms,market,price`, blank rows and rows
+//! that begin with `#` are passed over. A market has its initial price of genesis until its first row, and keeps its last one at the
+//! end, when the replay goes on with it: publishers that fall silent would make the market stale.
 
 use crate::wiring::{by_name, client};
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use jsonrpsee::core::client::ClientT;
 use keel_ingress::client::signed_report;
+use keel_ingress::decimal::parse_quantums;
 use keel_types::{Felt, Genesis, Price, Ts};
 use serde_json::{Value, json};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Largest step of a price between two rounds: 5 basis points. Far below any `oracle_move_max`.
 const STEP_PPM_MAX: i64 = 500;
@@ -18,22 +24,35 @@ const RANGE_PPM: i64 = 20_000;
 pub struct Options {
     pub rpc: String,
     pub interval: Duration,
-    /// Seed of the price path.
-    pub seed: u64,
+    /// Where prices come from.
+    pub source: Source,
     /// Stop after this many rounds.
     pub rounds: Option<u64>,
 }
 
+/// Where prices come from.
+pub enum Source {
+    /// A random walk from this seed.
+    Generated { seed: u64 },
+    /// A recorded path.
+    Recorded(RecordedPath),
+}
+
 /// Publishes until stopped. A node that cannot be reached is tried again at the next round.
 pub async fn run(genesis: &Genesis, keys: &[Felt], options: &Options) -> Result<()> {
-    anyhow::ensure!(keys.len() == genesis.oracle.publishers.len(), "publish: keys and genesis publishers differ in number");
+    ensure!(keys.len() == genesis.oracle.publishers.len(), "publish: keys and genesis publishers differ in number");
     let client = client(&options.rpc)?;
-    let mut path = PricePath::new(genesis, options.seed);
+    let mut walk = None;
+    let start = Instant::now();
     let mut tick = tokio::time::interval(options.interval);
     let mut round = 0;
     while options.rounds.is_none_or(|rounds| round < rounds) {
         tick.tick().await;
-        let reports = reports(genesis, keys, &path.step())?;
+        let prices = match (&options.source, &mut walk) {
+            (Source::Recorded(path), _) => path.at(start.elapsed()),
+            (Source::Generated { seed }, walk) => walk.get_or_insert_with(|| PricePath::new(genesis, *seed)).step(),
+        };
+        let reports = reports(genesis, keys, &prices)?;
         let answer: Result<Value, _> = client.request("market_publishPrices", by_name(json!({ "reports": reports }))?).await;
         if let Err(error) = answer {
             tracing::warn!(%error, "the node did not take the prices");
@@ -89,5 +108,100 @@ impl PricePath {
             Price(moved as u64 / tick.0 * tick.0)
         };
         self.start.iter().enumerate().map(price).collect()
+    }
+}
+
+/// A price path read from a file; see the top of this module.
+pub struct RecordedPath {
+    /// Prices at the start, by market.
+    initial: Vec<Price>,
+    /// Time since the start, index of the market, its price from then on; in order of time.
+    rows: Vec<(Duration, usize, Price)>,
+}
+
+impl RecordedPath {
+    /// From the text of the file. An error names its row.
+    pub fn parse(text: &str, genesis: &Genesis) -> Result<RecordedPath> {
+        let mut rows: Vec<(Duration, usize, Price)> = vec![];
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') || (rows.is_empty() && line == "ms,market,price") {
+                continue;
+            }
+            let row = recorded_row(line, genesis).with_context(|| format!("price path, row {number}: {line:?}"))?;
+            ensure!(rows.last().is_none_or(|last| last.0 <= row.0), "price path, row {number}: time goes back");
+            rows.push(row);
+        }
+        ensure!(!rows.is_empty(), "price path: no row");
+        Ok(RecordedPath { initial: genesis.markets.iter().map(|market| market.initial_price).collect(), rows })
+    }
+
+    /// The price of every market some time after the start.
+    fn at(&self, elapsed: Duration) -> Vec<Price> {
+        let mut prices = self.initial.clone();
+        for (_, market, price) in self.rows.iter().take_while(|row| row.0 <= elapsed) {
+            prices[*market] = *price;
+        }
+        prices
+    }
+}
+
+fn recorded_row(line: &str, genesis: &Genesis) -> Result<(Duration, usize, Price)> {
+    let mut cells = line.split(',').map(str::trim);
+    let (Some(ms), Some(name), Some(price), None) = (cells.next(), cells.next(), cells.next(), cells.next()) else {
+        anyhow::bail!("expected ms,market,price");
+    };
+    let ms = ms.parse().context("ms is not a whole number")?;
+    let market = genesis.market_id(name).with_context(|| format!("{name:?} is no market of genesis"))?;
+    let price = parse_quantums(price).map_err(|error| anyhow::anyhow!("price is {error}"))?;
+    let price = u64::try_from(price).context("price is out of range")?;
+    Ok((Duration::from_millis(ms), usize::from(market.0), Price(price)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn genesis() -> Genesis {
+        keel_contracts::genesis::load(include_str!("../../../genesis/dev.json")).expect("the development genesis is valid")
+    }
+
+    #[test]
+    fn a_recorded_path_is_replayed_as_it_stands() {
+        let genesis = genesis();
+        let text = "ms,market,price\n# calm\n0,ETH-USDC,3000\n\n500,ETH-USDC,2999.5\n500,BTC-USDC-PERP,1\n1000,ETH-USDC,0\n";
+        let path = RecordedPath::parse(text, &genesis).expect("a good path");
+        let id = |name: &str| usize::from(genesis.market_id(name).expect("listed").0);
+        let (eth, btc) = (id("ETH-USDC"), id("BTC-USDC-PERP"));
+        for (ms, eth_price, btc_price) in [
+            (0, 300_000_000_000, genesis.markets[btc].initial_price.0),
+            (499, 300_000_000_000, genesis.markets[btc].initial_price.0),
+            (500, 299_950_000_000, 100_000_000),
+            // A publisher may send zero: what becomes of it is the engine's.
+            (1_000, 0, 100_000_000),
+            (99_000, 0, 100_000_000),
+        ] {
+            let prices = path.at(Duration::from_millis(ms));
+            assert_eq!((prices[eth].0, prices[btc].0, prices.len()), (eth_price, btc_price, genesis.markets.len()), "{ms}");
+        }
+    }
+
+    #[test]
+    fn a_bad_row_is_refused_by_its_number() {
+        for (text, expected) in [
+            ("", "no row"),
+            ("ms,market,price\n", "no row"),
+            ("0,ETH-USDC", "row 1"),
+            ("0,ETH-USDC,1,2", "row 1"),
+            ("0,ETH-USDC,3000\n-1,ETH-USDC,3000", "row 2"),
+            ("0,NO-SUCH,3000", "row 1"),
+            ("0,ETH-USDC,1e3", "row 1"),
+            ("0,ETH-USDC,1.123456789", "row 1"),
+            ("0,ETH-USDC,-1", "row 1"),
+            ("5,ETH-USDC,3000\n4,ETH-USDC,3000", "row 2: time goes back"),
+        ] {
+            let error = RecordedPath::parse(text, &genesis()).err().unwrap_or_else(|| panic!("taken: {text:?}"));
+            assert!(format!("{error:#}").contains(expected), "{text:?}: {error:#}");
+        }
     }
 }

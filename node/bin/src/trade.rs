@@ -4,6 +4,7 @@ use crate::wiring::request;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use keel_ingress::client::signed_request;
+use keel_ingress::message::SCOPE_TRADE;
 use keel_ingress::register::account_address;
 use keel_ingress::verify::public_key;
 use keel_ingress::{Domain, MessageKind, decode};
@@ -22,6 +23,10 @@ pub struct Trade {
     /// File that holds the secret key (hex), readable by its owner only.
     #[arg(long, default_value = "keel.key")]
     key_file: PathBuf,
+    /// File that holds the secret of a session key of the account: it signs instead of the main key, whose file then only names
+    /// the account. For place, modify, both cancels, quote and schedule-cancel.
+    #[arg(long)]
+    session_key: Option<PathBuf>,
     #[command(subcommand)]
     action: Action,
 }
@@ -36,6 +41,61 @@ enum Action {
     Register,
     /// Places an order.
     Place(Place),
+    /// New limit price and total size of an order.
+    Modify {
+        #[arg(long)]
+        order: String,
+        #[arg(long)]
+        price: String,
+        #[arg(long)]
+        size: String,
+    },
+    /// A bid and an offer in one batch, both post-only.
+    Quote {
+        #[arg(long)]
+        market: String,
+        #[arg(long)]
+        bid: String,
+        #[arg(long)]
+        ask: String,
+        #[arg(long)]
+        size: String,
+    },
+    /// Dead man's switch: cancels every order some seconds from now; 0 takes it back.
+    ScheduleCancel {
+        #[arg(long)]
+        in_seconds: u64,
+    },
+    /// Lets a key trade for the account. Its secret can be made by `new-key`, with another --key-file.
+    AddSessionKey {
+        /// The public key.
+        #[arg(long)]
+        key: String,
+        #[arg(long, default_value_t = 24)]
+        hours: u64,
+        /// May be repeated; without it every market.
+        #[arg(long)]
+        market: Vec<String>,
+        /// Largest order; 0: the market's own bound.
+        #[arg(long, default_value = "0")]
+        max_order_notional: String,
+    },
+    /// Ends a session key.
+    RevokeSessionKey {
+        #[arg(long)]
+        key: String,
+    },
+    /// The account's session keys.
+    SessionKeys,
+    /// Moves an amount to another account on this exchange.
+    Transfer {
+        #[arg(long)]
+        recipient: String,
+        #[arg(long)]
+        asset: String,
+        #[arg(long)]
+        amount: String,
+    },
     /// Cancels an order, by its hash or by the client's id.
     Cancel {
         #[arg(long, conflicts_with = "client_id", required_unless_present = "client_id")]
@@ -87,9 +147,17 @@ struct Place {
     price: String,
     #[arg(long = "type", default_value = "LIMIT")]
     order_type: String,
-    /// GTC, IOC or POST_ONLY.
+    /// Mark price that triggers an order of a trigger type.
+    #[arg(long, default_value = "0")]
+    trigger_price: String,
+    /// GTC, GTT, IOC, FOK or POST_ONLY.
     #[arg(long, default_value = "GTC")]
     time_in_force: String,
+    /// End of a GTT order, milliseconds since the epoch.
+    #[arg(long, default_value = "0")]
+    good_til: String,
+    #[arg(long)]
+    reduce_only: bool,
     #[arg(long, default_value = "0")]
     client_id: String,
 }
@@ -103,7 +171,10 @@ impl Trade {
         if let Action::Book { market, depth, watch } = &self.action {
             return self.book(market, *depth, *watch).await;
         }
-        let wallet = Wallet::load(&self.key_file, genesis)?;
+        let mut wallet = Wallet::load(&self.key_file, genesis)?;
+        if let Some(file) = &self.session_key {
+            wallet.session = Some(secret_in(file)?);
+        }
         let text = |value: &str| Value::String(value.to_owned());
         let answer = match &self.action {
             Action::NewKey | Action::Book { .. } => unreachable!("answered above"),
@@ -122,10 +193,59 @@ impl Trade {
                     ("type", text(&order.order_type)),
                     ("size", text(&order.size)),
                     ("price", text(&order.price)),
+                    ("triggerPrice", text(&order.trigger_price)),
                     ("timeInForce", text(&order.time_in_force)),
+                    ("goodTil", text(&order.good_til)),
+                    ("reduceOnly", order.reduce_only.into()),
                     ("clientId", text(&order.client_id)),
                 ];
                 self.send("trade_placeOrder", MessageKind::Order, &wallet, fields).await?
+            }
+            Action::Modify { order, price, size } => {
+                let fields = [("order", text(order)), ("price", text(price)), ("size", text(size))];
+                self.send("trade_modifyOrder", MessageKind::ModifyOrder, &wallet, fields).await?
+            }
+            Action::Quote { market, bid, ask, size } => {
+                let mut requests = vec![];
+                for (side, price) in [("BUY", bid), ("SELL", ask)] {
+                    let fields = [
+                        ("market", text(market)),
+                        ("side", text(side)),
+                        ("type", text("LIMIT")),
+                        ("size", text(size)),
+                        ("price", text(price)),
+                        ("timeInForce", text("POST_ONLY")),
+                    ];
+                    let mut signed = wallet.sign(MessageKind::Order, fields)?;
+                    signed["type"] = text(MessageKind::Order.as_str());
+                    requests.push(signed);
+                }
+                request(&self.rpc, "trade_batch", json!({ "requests": requests })).await?
+            }
+            Action::ScheduleCancel { in_seconds } => {
+                let at = if *in_seconds == 0 { 0 } else { now_ms()?.saturating_add(in_seconds.saturating_mul(1_000)) };
+                let fields = [("at", text(&at.to_string()))];
+                self.send("trade_scheduleCancel", MessageKind::ScheduleCancel, &wallet, fields).await?
+            }
+            Action::AddSessionKey { key, hours, market, max_order_notional } => {
+                let expiry = now_ms()?.saturating_add(hours.saturating_mul(3_600_000));
+                let fields = [
+                    ("key", text(key)),
+                    ("expiry", text(&expiry.to_string())),
+                    ("scope", text(SCOPE_TRADE)),
+                    ("markets", market.iter().map(|m| text(m)).collect()),
+                    ("maxOrderNotional", text(max_order_notional)),
+                ];
+                self.send("trade_addSessionKey", MessageKind::SessionKey, &wallet, fields).await?
+            }
+            Action::RevokeSessionKey { key } => {
+                let fields = [("key", text(key))];
+                self.send("trade_revokeSessionKey", MessageKind::RevokeSessionKey, &wallet, fields).await?
+            }
+            Action::SessionKeys => self.read("trade_sessionKeys", &wallet).await?,
+            Action::Transfer { recipient, asset, amount } => {
+                let fields = [("recipient", text(recipient)), ("asset", text(asset)), ("amount", text(amount))];
+                self.send("trade_transfer", MessageKind::Transfer, &wallet, fields).await?
             }
             Action::Cancel { order, client_id } => {
                 let named = order.as_ref().map(|o| ("order", text(o)));
@@ -180,6 +300,8 @@ impl Trade {
 /// A key and the account it controls on one chain.
 pub struct Wallet {
     secret: Felt,
+    /// Secret of a session key that signs instead.
+    session: Option<Felt>,
     domain: Domain,
     pub key: StarkKey,
     pub account: Address,
@@ -196,15 +318,13 @@ impl Wallet {
             domain: Domain::new(genesis.chain_id.0),
             default_template: template.name.clone(),
             secret,
+            session: None,
             key,
         })
     }
 
     fn load(path: &Path, genesis: &Genesis) -> Result<Wallet> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("read key file {}", path.display()))?;
-        let secret =
-            Felt::from_hex(text.trim()).with_context(|| format!("key file {}: not a field element", path.display()))?;
-        Wallet::new(secret, genesis)
+        Wallet::new(secret_in(path)?, genesis)
     }
 
     /// Signs a message in wire form; account, nonce and valid until are filled in. The result is the method's parameters.
@@ -218,8 +338,20 @@ impl Wallet {
         message.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
         let message = decode::message(kind, &Value::Object(message), Some(&self.default_template))
             .map_err(|e| anyhow::anyhow!("{} ({})", e.reason(), e.field()))?;
-        Ok(signed_request(&self.domain, &message, &self.secret)?)
+        let Some(session) = &self.session else { return Ok(signed_request(&self.domain, &message, &self.secret)?) };
+        let mut request = signed_request(&self.domain, &message, session)?;
+        request["sessionKey"] = public_key(session)?.to_string().into();
+        Ok(request)
     }
+}
+
+fn now_ms() -> Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64)
+}
+
+fn secret_in(path: &Path) -> Result<Felt> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read key file {}", path.display()))?;
+    Felt::from_hex(text.trim()).with_context(|| format!("key file {}: not a field element", path.display()))
 }
 
 fn new_key(path: &Path, genesis: &Genesis) -> Result<()> {

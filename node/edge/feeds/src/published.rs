@@ -1,6 +1,6 @@
 use crate::view::{PhaseView, Position, View};
 use keel_ingress::KeyDirectory;
-use keel_types::{Address, Released, StarkKey};
+use keel_types::{Address, Released, StarkKey, Ts};
 use std::sync::{Arc, RwLock};
 
 /// The one [View] that every reader shares. Cheap to clone. Held for the time of a look-up, never across an await or I/O.
@@ -38,5 +38,8 @@ impl Published {
 impl KeyDirectory for Published {
     fn key(&self, account: Address) -> Option<StarkKey> {
         self.read(|view| view.account(account)?.key.map(|(key, _)| key))
+    }
+    fn session_key_expiry(&self, account: Address, key: StarkKey) -> Option<Ts> {
+        self.read(|view| view.account(account)?.session_keys.get(&key).map(|terms| terms.expiry))
     }
 }

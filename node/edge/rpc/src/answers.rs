@@ -49,6 +49,15 @@ impl Executed {
         }
     }
 
+    /// Fails as a fault of ours unless the command had this success, now or when it was first executed.
+    fn expect(&self, event: impl Fn(&Event) -> bool, result: impl Fn(OutcomeResult) -> bool) -> Result<(), RpcError> {
+        let succeeded = match &self.replayed {
+            Some(outcome) => result(outcome.result),
+            None => self.events.iter().any(event),
+        };
+        if succeeded { Ok(()) } else { Err(RpcError::Internal) }
+    }
+
     /// The fields every answer to a write begins with: those of the first execution, also for a replay.
     pub(crate) fn head(&self) -> Value {
         json!({"seq": self.seq.to_string(), "ts": self.ts.ms().to_string(), "replayed": self.replayed.is_some()})
@@ -149,11 +158,16 @@ pub(crate) fn cancelled(executed: &Executed) -> Result<Value, RpcError> {
             counted.ok_or(RpcError::Internal)?
         }
     };
+    let whose = executed.events.iter().find_map(|event| match event {
+        Event::Cancelled { account, .. } => Some(*account),
+        _ => None,
+    });
     let orders: Value = executed
         .events
         .iter()
         .filter_map(|event| match event {
-            Event::Order(update) => Some(update_json(update)),
+            // What a cancel may set off at other accounts is not its answer.
+            Event::Order(update) if Some(update.account) == whose => Some(update_json(update)),
             _ => None,
         })
         .collect();
@@ -161,8 +175,38 @@ pub(crate) fn cancelled(executed: &Executed) -> Result<Value, RpcError> {
 }
 
 /// `trade_register`.
-pub(crate) fn registered(executed: &Executed, account: Address) -> Value {
-    merge(executed.head(), json!({"account": account.to_string()}))
+pub(crate) fn registered(executed: &Executed, account: Address) -> Result<Value, RpcError> {
+    executed.expect(|event| matches!(event, Event::Registered { .. }), |result| result == OutcomeResult::Registered)?;
+    Ok(merge(executed.head(), json!({"account": account.to_string()})))
+}
+
+/// `trade_addSessionKey` and `trade_revokeSessionKey`: in force from `seq` on.
+pub(crate) fn session_key_changed(executed: &Executed, key: StarkKey) -> Result<Value, RpcError> {
+    executed.expect(
+        |event| matches!(event, Event::SessionKeySet { .. } | Event::SessionKeyRevoked { .. }),
+        |result| matches!(result, OutcomeResult::SessionKeySet | OutcomeResult::SessionKeyRevoked),
+    )?;
+    Ok(merge(executed.head(), json!({"key": key.to_string()})))
+}
+
+/// `trade_scheduleCancel`: when the switch goes off, milliseconds; null when it was taken back.
+pub(crate) fn scheduled(executed: &Executed) -> Result<Value, RpcError> {
+    let at = match &executed.replayed {
+        Some(Outcome { result: OutcomeResult::Scheduled { at }, .. }) => Some(*at),
+        Some(_) => None,
+        None => executed.events.iter().find_map(|event| match event {
+            Event::CancelScheduled { at, .. } => Some(*at),
+            _ => None,
+        }),
+    };
+    let at = at.ok_or(RpcError::Internal)?;
+    Ok(merge(executed.head(), json!({"at": (at != Ts(0)).then(|| at.ms().to_string())})))
+}
+
+/// `trade_transfer`: the message's hash, by which both accounts know it.
+pub(crate) fn transferred(executed: &Executed, hash: MessageHash) -> Result<Value, RpcError> {
+    executed.expect(|event| matches!(event, Event::Transferred { .. }), |result| result == OutcomeResult::Transferred)?;
+    Ok(merge(executed.head(), json!({"hash": hash.to_string()})))
 }
 
 /// `trade_withdraw`: its id, by which `bridge_getWithdrawal` follows it.
@@ -230,4 +274,112 @@ pub(crate) fn order_json(genesis: &Genesis, order: &OrderView) -> Value {
         "ts": order.at.map(|(_, ts)| ts.ms().to_string()),
     });
     merge(update_json(update), more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCOUNT: Address = Address(Felt::ONE);
+    const ORDER: MessageHash = MessageHash(Felt::TWO);
+
+    fn update(account: Address, state: OrderState, filled: u64) -> OrderUpdate {
+        OrderUpdate {
+            order: ORDER,
+            account,
+            market: MarketId(0),
+            side: Side::Buy,
+            price: Price(3_000 * QUANTUMS_PER_UNIT),
+            client_id: 0,
+            state,
+            reason: Reason::Modified,
+            initiator: Initiator::User,
+            size: Qty(2 * QUANTUMS_PER_UNIT),
+            filled: Qty(filled),
+            incident: IncidentId(0),
+        }
+    }
+
+    /// The command's answer when it is first executed, and when the identical message comes again.
+    fn both(events: Vec<Event>, result: OutcomeResult) -> [Executed; 2] {
+        let (seq, ts) = (Seq(7), Ts::from_ms(1_000));
+        let replayed = Event::Replayed { account: ACCOUNT, hash: ORDER, outcome: Outcome { seq, ts, result } };
+        [
+            Executed { seq, ts, events, replayed: None },
+            Executed { seq, ts, events: vec![replayed], replayed: Some(Outcome { seq, ts, result }) },
+        ]
+    }
+
+    /// Both answers are the same but for `replayed`.
+    fn check(answers: [Result<Value, RpcError>; 2], expected: Value) {
+        let [first, mut again] = answers.map(|answer| answer.expect("a success"));
+        assert_eq!((&first["replayed"], &again["replayed"]), (&json!(false), &json!(true)));
+        again["replayed"] = json!(false);
+        assert_eq!(first, again);
+        assert_eq!(first, merge(json!({"seq": "7", "ts": "1000", "replayed": false}), expected));
+    }
+
+    #[test]
+    fn every_new_outcome_is_answered_alike_the_second_time() {
+        let (key, account) = (StarkKey(Felt::from(9)), ACCOUNT);
+        let terms = SessionTerms { expiry: Ts(5), markets: vec![], max_order_notional: Amount(0) };
+        let set = both(vec![Event::SessionKeySet { account, key, terms }], OutcomeResult::SessionKeySet);
+        check(set.map(|e| session_key_changed(&e, key)), json!({"key": "0x9"}));
+        let revoked = both(vec![Event::SessionKeyRevoked { account, key, seq: Seq(7) }], OutcomeResult::SessionKeyRevoked);
+        check(revoked.map(|e| session_key_changed(&e, key)), json!({"key": "0x9"}));
+        for (at, shown) in [(Ts::from_ms(90_000), json!("90000")), (Ts(0), Value::Null)] {
+            let scheduled_ = both(vec![Event::CancelScheduled { account, at }], OutcomeResult::Scheduled { at });
+            check(scheduled_.map(|e| scheduled(&e)), json!({"at": shown}));
+        }
+        let moved = Event::Transferred { account, recipient: ACCOUNT, asset: QUOTE, amount: Amount(1), hash: ORDER };
+        check(both(vec![moved], OutcomeResult::Transferred).map(|e| transferred(&e, ORDER)), json!({"hash": "0x2"}));
+        let registered_ = both(vec![Event::Registered { account, key, template: 0 }], OutcomeResult::Registered);
+        check(registered_.map(|e| registered(&e, account)), json!({"account": "0x1"}));
+        let changed = update(account, OrderState::PartiallyFilled, QUANTUMS_PER_UNIT);
+        let result = OutcomeResult::Order {
+            state: changed.state,
+            reason: changed.reason,
+            size: changed.size,
+            filled: changed.filled,
+            quote_filled: Amount(0),
+        };
+        check(
+            both(vec![Event::Order(changed)], result).map(|e| placed(&e, ORDER, &[])),
+            json!({
+                "order": "0x2", "state": "PARTIALLY_FILLED", "reason": "MODIFIED", "size": "2", "filled": "1", "remaining": "1",
+                "quoteFilled": "0", "fills": [],
+            }),
+        );
+    }
+
+    #[test]
+    fn an_outcome_of_another_kind_is_a_fault_of_ours() {
+        let [first, again] = both(vec![], OutcomeResult::SessionOpened);
+        for executed in [first, again] {
+            for answer in [
+                scheduled(&executed),
+                transferred(&executed, ORDER),
+                session_key_changed(&executed, StarkKey::default()),
+                registered(&executed, ACCOUNT),
+                placed(&executed, ORDER, &[]),
+                cancelled(&executed),
+                withdrawn(&executed),
+            ] {
+                assert_eq!(answer, Err(RpcError::Internal));
+            }
+        }
+    }
+
+    #[test]
+    fn a_cancel_shows_the_accounts_own_orders_alone() {
+        let other = Address(Felt::from(3));
+        let events = vec![
+            Event::Order(update(ACCOUNT, OrderState::Cancelled, 0)),
+            Event::Order(update(other, OrderState::Cancelled, 0)),
+            Event::Cancelled { account: ACCOUNT, hash: ORDER, count: 1 },
+        ];
+        let [first, _] = both(events, OutcomeResult::Cancelled { count: 1 });
+        let answer = cancelled(&first).expect("a success");
+        assert_eq!((&answer["count"], answer["orders"].as_array().map(Vec::len)), (&json!("1"), Some(1)));
+    }
 }

@@ -1,5 +1,6 @@
 use crate::error::RpcError;
 use crate::limits::BATCH_ENTRIES_MAX;
+use crate::method;
 use jsonrpsee::MethodResponse;
 use jsonrpsee::core::middleware::{Batch, BatchEntry, BatchEntryErr, Notification, RpcServiceT};
 use jsonrpsee::types::error::{
@@ -8,21 +9,11 @@ use jsonrpsee::types::error::{
 use jsonrpsee::types::{ErrorObjectOwned, Id, Request};
 use tower::Layer;
 
-/// Methods that change something. One at a time: a batch would wait for each durable answer in turn, and a client that cannot
+/// Whether a method changes something. One at a time: a batch would wait for each durable answer in turn, and a client that cannot
 /// tell which entry was reached cannot tell what it owns.
-const WRITES: &[&str] = &[
-    "trade_register",
-    "trade_placeOrder",
-    "trade_cancelOrder",
-    "trade_cancelAll",
-    "trade_withdraw",
-    "trade_login",
-    "trade_sessionCancel",
-    "trade_sessionCancelAll",
-    "market_publishPrices",
-    "admin_enterSafeMode",
-    "admin_resume",
-];
+fn is_write(name: &str) -> bool {
+    name.starts_with("admin_") || method::all().any(|method| method.name == name && method.call.is_write())
+}
 
 /// Bounds a batch to [BATCH_ENTRIES_MAX] entries, and answers every write inside a JSON-RPC batch with an error of its own; reads of the same batch go on.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +61,7 @@ where
         let too_long = batch.len() > BATCH_ENTRIES_MAX as usize;
         for entry in batch.iter_mut() {
             let refused = match entry {
-                Ok(BatchEntry::Call(call)) if WRITES.contains(&call.method_name()) => Some(call.id().into_owned()),
+                Ok(BatchEntry::Call(call)) if is_write(call.method_name()) => Some(call.id().into_owned()),
                 _ => None,
             };
             if let Some(id) = refused {

@@ -1,29 +1,71 @@
 //! `bridge_*`: batches, deposits and withdrawals, as bridges and other readers of the settlement layer need them.
 //! [spec settlement, What bridges read]
-use crate::context::{Methods, Shared};
+use crate::context::Shared;
 use crate::error::RpcError;
 use crate::fields::Fields;
 use crate::limits::BATCH_DATA_WORDS_PER_PAGE;
+use crate::method::{Call, Method, Param};
 use crate::node::brief;
-use jsonrpsee::RpcModule;
 use jsonrpsee::types::Params;
 use keel_batches::{Batch, BatchError, CloseReason, DataAvailability, MessageToL1, MessageToL2, StatePoint};
 use keel_commitment::hash::keccak256;
 use keel_store::{BatchHeader, BatchStatus, DepositResult, DepositRow, WithdrawalRow};
 use keel_types::*;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
-/// Adds the methods.
-pub(crate) fn register(module: &mut RpcModule<Arc<Shared>>) {
-    let methods = &mut Methods(module);
-    methods.store("bridge_getBatch", batch);
-    methods.store("bridge_getBatchByBlock", batch_by_block);
-    methods.store("bridge_getLatest", latest);
-    methods.store("bridge_getBatchData", batch_data);
-    methods.store("bridge_getDeposit", deposit);
-    methods.store("bridge_getWithdrawal", withdrawal);
-}
+const BATCH: Param = Param::required("batch", "uint", "Number of the settlement batch; the first is 0.");
+
+/// The methods.
+pub(crate) const METHODS: &[Method] = &[
+    Method {
+        name: "bridge_getBatch",
+        summary: "A settlement batch: its blocks, roots, messages, program output and facts.",
+        params: &[BATCH],
+        result: "Batch",
+        errors: &["UNKNOWN_BATCH"],
+        call: Call::Store(batch),
+    },
+    Method {
+        name: "bridge_getBatchByBlock",
+        summary: "The settlement batch that holds a block.",
+        params: &[Param::required("block", "uint", "Height of the block.")],
+        result: "Batch",
+        errors: &["UNKNOWN_BATCH"],
+        call: Call::Store(batch_by_block),
+    },
+    Method {
+        name: "bridge_getLatest",
+        summary: "The newest batch that was built, submitted, confirmed.",
+        params: &[],
+        result: "LatestBatches",
+        errors: &[],
+        call: Call::Store(latest),
+    },
+    Method {
+        name: "bridge_getBatchData",
+        summary: "The words of a batch that rebuild the state, by page.",
+        params: &[BATCH, Param::optional("page", "uint", "From 0, else 0.")],
+        result: "BatchData",
+        errors: &["UNKNOWN_BATCH", "PAGE_OUT_OF_RANGE"],
+        call: Call::Store(batch_data),
+    },
+    Method {
+        name: "bridge_getDeposit",
+        summary: "What became of a deposit: PENDING on the settlement layer, CREDITED or REFUSED here.",
+        params: &[Param::required("messageNonce", "uint", "Nonce of its message on the settlement contract.")],
+        result: "Deposit",
+        errors: &["UNKNOWN_DEPOSIT"],
+        call: Call::Store(deposit),
+    },
+    Method {
+        name: "bridge_getWithdrawal",
+        summary: "Where a withdrawal is, and the call that claims it.",
+        params: &[Param::required("id", "uint", "As `trade_withdraw` answered.")],
+        result: "Withdrawal",
+        errors: &["UNKNOWN_WITHDRAWAL"],
+        call: Call::Store(withdrawal),
+    },
+];
 
 impl From<BatchError> for RpcError {
     fn from(error: BatchError) -> Self {

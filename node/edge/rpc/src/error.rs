@@ -12,44 +12,57 @@ use crate::admin::AdminRefusal;
 use crate::limits::{BATCH_ENTRIES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, SUBSCRIPTIONS_PER_CONNECTION_MAX};
 use crate::starknet::StarknetError;
 use jsonrpsee::types::ErrorObjectOwned;
-use jsonrpsee::types::error::{INTERNAL_ERROR_CODE, INVALID_PARAMS_CODE};
 use keel_feeds::PhaseView;
 use keel_ingress::IngressError;
 use keel_store::StoreError;
 use keel_types::{Event, IncidentId, LossReason, Phase, Reject, Seq, Ts};
 use serde_json::{Value, json};
 
-/// A write inside a JSON-RPC batch.
-pub const WRITE_IN_BATCH: i32 = -32051;
-/// A body above [REQUEST_BYTES_MAX].
-pub const REQUEST_TOO_BIG: i32 = -32052;
-/// A batch of more than [BATCH_ENTRIES_MAX].
-pub const BATCH_TOO_LONG: i32 = -32053;
-/// An answer above [RESPONSE_BYTES_MAX].
-pub const RESPONSE_TOO_BIG: i32 = -32054;
-/// `bridge_*`: nothing by that number.
-pub const UNKNOWN_BATCH: i32 = -32055;
-/// See [UNKNOWN_BATCH].
-pub const UNKNOWN_DEPOSIT: i32 = -32056;
-/// See [UNKNOWN_BATCH].
-pub const UNKNOWN_WITHDRAWAL: i32 = -32057;
-/// A page behind the last one.
-pub const PAGE_OUT_OF_RANGE: i32 = -32058;
-/// An operator's command that cannot apply now.
-pub const ADMIN_NOT_NOW: i32 = -32059;
+macro_rules! own_errors {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $reason:literal, $text:literal;)+) => {
+        $($(#[$doc])* pub const $name: i32 = $code;)+
 
-/// More subscriptions or private streams than this node serves.
-pub const TOO_MANY_SUBSCRIPTIONS: i32 = -32064;
-/// A session's call on a connection that did not log in.
-pub const NOT_LOGGED_IN: i32 = -32065;
-/// A session's call that did not come over a WebSocket.
-pub const WEB_SOCKET_ONLY: i32 = -32066;
-/// A log-in on a connection of another account.
-pub const OTHER_SESSION: i32 = -32067;
-/// A `Session` that logged in before.
-pub const SESSION_USED: i32 = -32068;
-/// A `cursor` that no page gave.
-pub const BAD_CURSOR: i32 = -32069;
+        /// Code, reason and meaning of every error of this server itself; the source of the table in the documents.
+        pub const TABLE: &[(i32, &str, &str)] = &[$(($code, $reason, $text)),+];
+    };
+}
+
+own_errors! {
+    /// A write inside a JSON-RPC batch.
+    WRITE_IN_BATCH = -32051, "WRITE_IN_BATCH", "writes are sent one by one, not inside a JSON-RPC batch";
+    /// A body above [REQUEST_BYTES_MAX].
+    REQUEST_TOO_BIG = -32052, "REQUEST_TOO_BIG", "the request body is larger than the server takes";
+    /// A batch of more than [BATCH_ENTRIES_MAX].
+    BATCH_TOO_LONG = -32053, "BATCH_TOO_LONG", "the JSON-RPC batch has more entries than the server takes";
+    /// An answer above [RESPONSE_BYTES_MAX].
+    RESPONSE_TOO_BIG = -32054, "RESPONSE_TOO_BIG", "the answer would be larger than the server sends";
+    /// `bridge_*`: nothing by that number.
+    UNKNOWN_BATCH = -32055, "UNKNOWN_BATCH", "there is no such batch";
+    /// See [UNKNOWN_BATCH].
+    UNKNOWN_DEPOSIT = -32056, "UNKNOWN_DEPOSIT", "no deposit with this message nonce was seen";
+    /// See [UNKNOWN_BATCH].
+    UNKNOWN_WITHDRAWAL = -32057, "UNKNOWN_WITHDRAWAL", "there is no such withdrawal";
+    /// A page behind the last one.
+    PAGE_OUT_OF_RANGE = -32058, "PAGE_OUT_OF_RANGE", "behind the last page";
+    /// An operator's command that cannot apply now.
+    ADMIN_NOT_NOW = -32059, "NOT_NOW", "an operator's command that cannot apply now";
+    /// More subscriptions or private streams than this node serves.
+    TOO_MANY_SUBSCRIPTIONS = -32064, "TOO_MANY_SUBSCRIPTIONS", "no more subscriptions on this connection, or on this node";
+    /// A session's call on a connection that did not log in.
+    NOT_LOGGED_IN = -32065, "NOT_LOGGED_IN", "this WebSocket has not logged in";
+    /// A session's call that did not come over a WebSocket.
+    WEB_SOCKET_ONLY = -32066, "WEB_SOCKET_ONLY", "sessions live on a WebSocket connection that is open";
+    /// A log-in on a connection of another account.
+    OTHER_SESSION = -32067, "OTHER_SESSION", "this connection is logged in for another account";
+    /// A `Session` that logged in before.
+    SESSION_USED = -32068, "SESSION_USED", "a Session logs in once";
+    /// A `cursor` that no page gave.
+    BAD_CURSOR = -32069, "BAD_CURSOR", "not the cursor of an earlier page";
+    /// Parameters of a `starknet_*` method.
+    INVALID_PARAMS = -32602, "INVALID_PARAMS", "the parameters of a starknet_* method are not what it takes";
+    /// See [RpcError::Internal].
+    INTERNAL = -32603, "INTERNAL", "internal error";
+}
 
 /// What the phase error says. [spec safe-mode, What a client sees]
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -132,7 +145,7 @@ impl RpcError {
                 } else {
                     format!("Invalid params: {field}: {why}")
                 };
-                (INVALID_PARAMS_CODE, text, json!({"reason": "INVALID_PARAMS", "field": field}))
+                (INVALID_PARAMS, text, json!({"reason": "INVALID_PARAMS", "field": field}))
             }
             RpcError::Ingress(error) => {
                 let (code, text, mut data) = own(error.code(), error.reason(), error.field(), error.to_string());
@@ -196,7 +209,7 @@ impl RpcError {
                 own(SESSION_USED, "SESSION_USED", "nonce", "a Session logs in once: sign another".into())
             }
             RpcError::BadCursor => own(BAD_CURSOR, "BAD_CURSOR", "cursor", "not the next of an earlier page".into()),
-            RpcError::Internal => own(INTERNAL_ERROR_CODE, "INTERNAL", "", "internal error".into()),
+            RpcError::Internal => own(INTERNAL, "INTERNAL", "", "internal error".into()),
         }
     }
 }

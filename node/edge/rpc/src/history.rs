@@ -4,14 +4,14 @@
 //! opaque and stays good while history grows. `upTo`: the last command that history held. How far back it goes is the operator's
 //! `history.retention_days`; withdrawals, hour and day candles go back to the beginning.
 use crate::answers::order_json;
-use crate::context::{Methods, Shared};
+use crate::context::Shared;
 use crate::error::RpcError;
 use crate::fields::Fields;
 use crate::limits::{HISTORY_CURSOR_BYTES_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX};
 use crate::market::rate;
+use crate::method::{Call, Method, Param};
 use crate::streams::interval;
 use crate::streams::render::{asset_name, candle, fill, market_name};
-use jsonrpsee::RpcModule;
 use jsonrpsee::types::Params;
 use keel_feeds::OrderView;
 use keel_store::{
@@ -19,26 +19,73 @@ use keel_store::{
 };
 use keel_types::*;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
-/// Adds the methods.
-pub(crate) fn register(module: &mut RpcModule<Arc<Shared>>) {
-    let methods = &mut Methods(module);
-    methods.store("trade_orderHistory", |shared, params| of_account(shared, params, "orders", Store::account_orders, order));
-    methods.store("trade_fillHistory", |shared, params| of_account(shared, params, "fills", Store::account_fills, fill));
-    methods.store("trade_transferHistory", |shared, params| {
-        of_account(shared, params, "transfers", Store::account_transfers, transfer)
-    });
-    methods.store("trade_withdrawalHistory", |shared, params| {
-        of_account(shared, params, "withdrawals", Store::account_withdrawals, withdrawal)
-    });
-    methods.store("trade_liquidations", |shared, params| {
-        of_account(shared, params, "liquidations", Store::account_liquidations, liquidation)
-    });
-    methods.store("market_tradeHistory", |shared, params| of_market(shared, params, "trades", Store::trade_page, trade));
-    methods.store("market_fundingHistory", |shared, params| of_market(shared, params, "funding", Store::funding, funding));
-    methods.store("market_candles", candles);
+const LIMIT: Param = Param::optional("limit", "uint", "Rows of a page.");
+const CURSOR: Param = Param::optional("cursor", "text", "`next` of the page before; without it the newest.");
+const OF_ACCOUNT: &[Param] = &[Param::required("account", "Address", "Whose."), LIMIT, CURSOR];
+const OF_MARKET: &[Param] = &[Param::required("market", "text", "Its name."), LIMIT, CURSOR];
+const OF_CANDLES: &[Param] = &[
+    Param::required("market", "text", "Its name."),
+    Param::required("interval", "text", "`1m`, `5m`, `1h` or `1d`."),
+    LIMIT,
+    CURSOR,
+];
+
+/// A page of an account's or a market's past.
+const fn paged(
+    name: &'static str,
+    summary: &'static str,
+    params: &'static [Param],
+    result: &'static str,
+    read: fn(&Shared, &Params<'_>) -> Result<Value, RpcError>,
+) -> Method {
+    Method { name, summary, params, result, errors: &["BAD_CURSOR", "UNKNOWN_MARKET"], call: Call::Store(read) }
 }
+
+pub(crate) const METHODS: &[Method] = &[
+    paged(
+        "trade_orderHistory",
+        "Orders that are over, the last to end first.",
+        OF_ACCOUNT,
+        "OrderHistory",
+        |shared, params| of_account(shared, params, "orders", Store::account_orders, order),
+    ),
+    paged("trade_fillHistory", "The account's fills, newest first.", OF_ACCOUNT, "FillHistory", |shared, params| {
+        of_account(shared, params, "fills", Store::account_fills, fill)
+    }),
+    paged(
+        "trade_transferHistory",
+        "Transfers from and to the account, newest first.",
+        OF_ACCOUNT,
+        "TransferHistory",
+        |shared, params| of_account(shared, params, "transfers", Store::account_transfers, transfer),
+    ),
+    paged(
+        "trade_withdrawalHistory",
+        "The account's withdrawals, newest first.",
+        OF_ACCOUNT,
+        "WithdrawalHistory",
+        |shared, params| of_account(shared, params, "withdrawals", Store::account_withdrawals, withdrawal),
+    ),
+    paged(
+        "trade_liquidations",
+        "Receipts of the steps by which the account was liquidated, newest first: everything each was decided on, and the decision.",
+        OF_ACCOUNT,
+        "LiquidationHistory",
+        |shared, params| of_account(shared, params, "liquidations", Store::account_liquidations, liquidation),
+    ),
+    paged("market_tradeHistory", "The market's trades, newest first.", OF_MARKET, "TradeHistory", |shared, params| {
+        of_market(shared, params, "trades", Store::trade_page, trade)
+    }),
+    paged(
+        "market_fundingHistory",
+        "The market's funding rates and index, newest first.",
+        OF_MARKET,
+        "FundingHistory",
+        |shared, params| of_market(shared, params, "funding", Store::funding, funding),
+    ),
+    paged("market_candles", "Candles of the market's trades, newest first.", OF_CANDLES, "CandleHistory", candles),
+];
 
 type Read<K, T> = fn(&Store, K, Option<&[u8]>, usize) -> Result<HistoryPage<T>, StoreError>;
 

@@ -11,6 +11,7 @@
 //! Keel's own methods take one object, by name; every number in and out is a decimal string; unknown fields are refused.
 #![forbid(unsafe_code)]
 
+mod account;
 mod admin;
 mod answers;
 mod batch;
@@ -22,7 +23,9 @@ mod history;
 pub mod jwt;
 pub mod limits;
 mod market;
+mod method;
 mod node;
+mod openrpc;
 mod server;
 mod stall;
 mod starknet;
@@ -53,6 +56,7 @@ pub struct ServerHandles {
     pub public: Running,
     pub admin: Option<Running>,
     sessions: Arc<streams::session::Sessions>,
+    methods: Vec<String>,
 }
 
 impl ServerHandles {
@@ -60,6 +64,11 @@ impl ServerHandles {
     /// commands. No session can be opened afterwards.
     pub fn lose_sessions(&self) {
         self.sessions.all_closed();
+    }
+
+    /// Names of the methods that `/rpc` answers to.
+    pub fn methods(&self) -> &[String] {
+        &self.methods
     }
 
     /// Stops both; requests under way are answered.
@@ -85,6 +94,7 @@ pub async fn start(context: RpcContext, config: Config, sink: Arc<dyn AdminSink>
     let shared = Shared::new(context);
     let v09 = module(&shared, starknet::V09);
     let v10 = module(&shared, starknet::V10);
+    let methods = v10.method_names().map(String::from).collect();
     let setup = server::Setup {
         listen: config.public,
         routes: vec![("/rpc", v10.clone().into()), ("/rpc/v0_10", v10.into()), ("/rpc/v0_9", v09.into())],
@@ -102,18 +112,14 @@ pub async fn start(context: RpcContext, config: Config, sink: Arc<dyn AdminSink>
             Some(admin::start(admin, sink).await.map_err(failed("the admin RPC", address))?)
         }
     };
-    Ok(ServerHandles { public, admin, sessions: shared.sessions.clone() })
+    Ok(ServerHandles { public, admin, sessions: shared.sessions.clone(), methods })
 }
 
 /// Every method of one path.
 fn module(shared: &Arc<Shared>, dialect: &'static starknet::Dialect) -> RpcModule<Arc<Shared>> {
     let mut module = RpcModule::new(shared.clone());
     starknet::register(&mut module, dialect);
-    trade::register(&mut module);
-    history::register(&mut module);
+    method::register(&mut context::Methods(&mut module));
     streams::register(&mut module);
-    market::register(&mut module);
-    bridge::register(&mut module);
-    node::register(&mut module);
     module
 }

@@ -18,6 +18,8 @@ pub const CONNECTIONS_PER_IP_MAX: usize = 32;
 pub const ADMIN_CONNECTIONS_MAX: u32 = 8;
 /// Entries of a JSON-RPC batch; they run one after the other.
 pub const BATCH_ENTRIES_MAX: u32 = 20;
+/// Requests of one `trade_batch`. [spec exchange, Orders: batches]
+pub const TRADE_BATCH_MAX: usize = 20;
 /// Subscriptions of one WebSocket connection.
 pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: u32 = 64;
 /// How often a WebSocket is pinged, and how long it may be silent: a dead peer is noticed, and its session lost, within

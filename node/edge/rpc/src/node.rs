@@ -1,18 +1,22 @@
 //! `node_status`: answered from published state, also when the engine is stuck. [spec safe-mode, What a client sees]
-use crate::context::{Methods, Shared};
+use crate::context::Shared;
 use crate::error::{RpcError, phase_fields};
 use crate::fields::Fields;
+use crate::method::{Call, Method};
 use crate::starknet::{V09, V10};
-use jsonrpsee::RpcModule;
 use jsonrpsee::types::Params;
 use keel_store::{BatchHeader, BatchStatus};
 use serde_json::{Value, json};
-use std::sync::Arc;
 
-/// Adds the methods.
-pub(crate) fn register(module: &mut RpcModule<Arc<Shared>>) {
-    Methods(module).store("node_status", status);
-}
+/// The methods.
+pub(crate) const METHODS: &[Method] = &[Method {
+    name: "node_status",
+    summary: "Phase, incident, heights, settlement; answered also when nothing is executed.",
+    params: &[],
+    result: "NodeStatus",
+    errors: &[],
+    call: Call::Store(status),
+}];
 
 fn status(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
     Fields::read(params)?.finish()?;

@@ -24,8 +24,14 @@ pub const PRICE_REPORTS_MAX: usize = 64;
 pub struct SignedRequest {
     pub message: Message,
     pub signature: Signature,
-    /// The key that the client says it signed with; absent means the account's main key.
+    /// The key that the client says it signed with, for an error of its own when that is not the key that must have.
     pub key: Option<StarkKey>,
+    /// The session key that signed; absent means the account's main key.
+    ///
+    /// It stands outside the signed message, and that is safe: the signature verifies under this key alone, and the key must be a
+    /// live one of the account. Whoever changes or drops the field makes the signature invalid and nothing else. The message's
+    /// identity does not depend on who signed it, so the same message under two keys is still one message.
+    pub session_key: Option<StarkKey>,
 }
 
 /// A price report as a publisher sent it; the signature is not yet checked.
@@ -35,18 +41,18 @@ pub struct SignedReport {
     pub signature: Signature,
 }
 
-/// `{message, signature, key?}`. `template_default` stands in for an absent `template` of a Register.
+/// `{message, signature, key?, sessionKey?}`. `template_default` stands in for an absent `template` of a Register.
 pub fn signed_request(
     kind: MessageKind,
     params: &Value,
     template_default: Option<&str>,
 ) -> Result<SignedRequest, IngressError> {
     let fields = object(params)?;
-    only(fields, &["message", "signature", "key"])?;
+    only(fields, &["message", "signature", "key", "sessionKey"])?;
     let message = message(kind, required(fields, "message")?, template_default)?;
     let signature = signature(required(fields, "signature")?)?;
-    let key = fields.get("key").map(|value| felt("key", value).map(StarkKey)).transpose()?;
-    Ok(SignedRequest { message, signature, key })
+    let key = |name| fields.get(name).map(|value| felt(name, value).map(StarkKey)).transpose();
+    Ok(SignedRequest { message, signature, key: key("key")?, session_key: key("sessionKey")? })
 }
 
 /// The `message` object of a request.

@@ -29,6 +29,9 @@ macro_rules! ingress_errors {
             pub const TABLE: &'static [(i32, &'static str, &'static str)] =
                 &[$(($fcode, $freason, $ftext),)+ $(($ocode, $oreason, $otext),)+];
 
+            /// The rows of [IngressError::TABLE] that are about one field of a request.
+            pub const FIELD_TABLE: &'static [(i32, &'static str, &'static str)] = &[$(($fcode, $freason, $ftext)),+];
+
             /// JSON-RPC error code: -32001..-32019, -32040..-32049, or that of the [Reject].
             pub fn code(&self) -> i32 {
                 match self {

@@ -8,7 +8,7 @@ use keel_types::{
     Address, EthAddress, Felt, IncidentId, MessageHash, OrderType, Price, Qty, Reject, SelfTradeMode, Side, StarkKey,
     TimeInForce, Ts, format_quantums,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use starknet_types_core::hash::{Poseidon, StarkHash};
 
 /// Most items of a list field: 1,000 order hashes are 68 kB, well inside a request body.
@@ -24,6 +24,8 @@ pub trait FieldValue: Sized {
     fn typed(&self) -> Value;
     /// The value in a request.
     fn wire(&self) -> Value;
+    /// JSON schema of the value in a request.
+    fn wire_schema() -> Value;
     /// From a request. `name` is the field that the error names.
     fn decode(name: &'static str, value: &Value) -> Result<Self, IngressError>;
 }
@@ -96,8 +98,13 @@ fn hex(felt: &Felt) -> Value {
     Value::String(format!("{felt:#x}"))
 }
 
+/// One of the schemas that every document of this API has under `components`.
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
 macro_rules! field {
-    ($of:ty, $snip:literal, |$this:ident| encode $encode:expr, typed $typed:expr, wire $wire:expr, |$name:ident, $value:ident| $decode:expr) => {
+    ($of:ty, $snip:literal, |$this:ident| encode $encode:expr, typed $typed:expr, wire $wire:expr, schema $schema:expr, |$name:ident, $value:ident| $decode:expr) => {
         impl FieldValue for $of {
             const TYPE: &'static str = $snip;
             fn encode(&self) -> Felt {
@@ -112,6 +119,9 @@ macro_rules! field {
                 let $this = self;
                 $wire
             }
+            fn wire_schema() -> Value {
+                $schema
+            }
             fn decode($name: &'static str, $value: &Value) -> Result<Self, IngressError> {
                 $decode
             }
@@ -119,39 +129,39 @@ macro_rules! field {
     };
 }
 
-field!(Address, "ContractAddress", |v| encode v.0, typed hex(&v.0), wire hex(&v.0), |name, value| address(name, value));
-field!(StarkKey, "felt", |v| encode v.0, typed hex(&v.0), wire hex(&v.0), |name, value| felt(name, value).map(StarkKey));
-field!(MessageHash, "felt", |v| encode v.0, typed hex(&v.0), wire hex(&v.0), |name, value| felt(name, value).map(MessageHash));
-field!(EthAddress, "felt", |v| encode v.to_felt(), typed hex(&v.to_felt()), wire digits(v), |name, value| {
+field!(Address, "ContractAddress", |v| encode v.0, typed hex(&v.0), wire hex(&v.0), schema reference("Address"), |name, value| address(name, value));
+field!(StarkKey, "felt", |v| encode v.0, typed hex(&v.0), wire hex(&v.0), schema reference("Felt"), |name, value| felt(name, value).map(StarkKey));
+field!(MessageHash, "felt", |v| encode v.0, typed hex(&v.0), wire hex(&v.0), schema reference("Felt"), |name, value| felt(name, value).map(MessageHash));
+field!(EthAddress, "felt", |v| encode v.to_felt(), typed hex(&v.to_felt()), wire digits(v), schema reference("EthAddress"), |name, value| {
     // Zero is no recipient: the settlement layer's token would refuse it, and the money would be stuck.
     let address = EthAddress::from_felt(&felt(name, value)?).filter(|address| *address != EthAddress::default());
     address.ok_or(IngressError::Rejected(Reject::BadRecipient))
 });
-field!(Qty, "u128", |v| encode v.0.into(), typed digits(v.0), wire digits(v), |name, value| {
+field!(Qty, "u128", |v| encode v.0.into(), typed digits(v.0), wire digits(v), schema reference("Decimal"), |name, value| {
     narrow(name, quantums(name, value)?).map(Qty)
 });
-field!(Price, "u128", |v| encode v.0.into(), typed digits(v.0), wire digits(v), |name, value| {
+field!(Price, "u128", |v| encode v.0.into(), typed digits(v.0), wire digits(v), schema reference("Decimal"), |name, value| {
     narrow(name, quantums(name, value)?).map(Price)
 });
 field!(Quantums, "u128", |v| encode v.0.into(), typed digits(v.0), wire match i128::try_from(v.0) {
     Ok(value) => digits(format_quantums(value)),
     Err(_) => digits(v.0),
-}, |name, value| quantums(name, value).map(Quantums));
-field!(u128, "u128", |v| encode (*v).into(), typed digits(v), wire digits(v), |name, value| integer(name, value));
-field!(Nonce, "u128", |v| encode v.0.into(), typed digits(v.0), wire digits(v.0), |name, value| {
+}, schema reference("Decimal"), |name, value| quantums(name, value).map(Quantums));
+field!(u128, "u128", |v| encode (*v).into(), typed digits(v), wire digits(v), schema reference("Integer"), |name, value| integer(name, value));
+field!(Nonce, "u128", |v| encode v.0.into(), typed digits(v.0), wire digits(v.0), schema reference("Integer"), |name, value| {
     narrow(name, integer(name, value)?).map(Nonce)
 });
-field!(IncidentId, "u128", |v| encode v.0.into(), typed digits(v.0), wire digits(v.0), |name, value| {
+field!(IncidentId, "u128", |v| encode v.0.into(), typed digits(v.0), wire digits(v.0), schema reference("Integer"), |name, value| {
     narrow(name, integer(name, value)?).map(IncidentId)
 });
-field!(Millis, "timestamp", |v| encode v.0.into(), typed digits(v.0), wire digits(v.0), |name, value| {
+field!(Millis, "timestamp", |v| encode v.0.into(), typed digits(v.0), wire digits(v.0), schema reference("Milliseconds"), |name, value| {
     let ms: u64 = narrow(name, integer(name, value)?)?;
     if ms > Millis::MAX { Err(IngressError::OutOfRange(name.into())) } else { Ok(Millis(ms)) }
 });
-field!(bool, "bool", |v| encode Felt::from(*v), typed Value::Bool(*v), wire Value::Bool(*v), |name, value| {
+field!(bool, "bool", |v| encode Felt::from(*v), typed Value::Bool(*v), wire Value::Bool(*v), schema json!({ "type": "boolean" }), |name, value| {
     value.as_bool().ok_or(IngressError::WrongType(name.into()))
 });
-field!(ShortText, "shortstring", |v| encode short_string(&v.0).expect("31 ASCII characters are a felt"), typed digits(&v.0), wire digits(&v.0), |name, value| {
+field!(ShortText, "shortstring", |v| encode short_string(&v.0).expect("31 ASCII characters are a felt"), typed digits(&v.0), wire digits(&v.0), schema json!({ "type": "string", "minLength": 1, "maxLength": SHORT_STRING_LEN_MAX }), |name, value| {
     let text = text(name, value)?;
     if text.len() > SHORT_STRING_LEN_MAX {
         return Err(IngressError::TooLong(name.into()));
@@ -161,7 +171,7 @@ field!(ShortText, "shortstring", |v| encode short_string(&v.0).expect("31 ASCII 
 
 macro_rules! enum_field {
     ($($of:ty),+) => { $(
-        field!($of, "shortstring", |v| encode Felt::from_bytes_be_slice(v.as_str().as_bytes()), typed digits(v), wire digits(v), |name, value| {
+        field!($of, "shortstring", |v| encode Felt::from_bytes_be_slice(v.as_str().as_bytes()), typed digits(v), wire digits(v), schema json!({ "enum": <$of>::ALL.iter().map(|v| v.as_str()).collect::<Vec<_>>() }), |name, value| {
             <$of>::parse(text(name, value)?).ok_or(IngressError::UnknownValue(name.into()))
         });
     )+ };
@@ -171,7 +181,9 @@ enum_field!(Side, OrderType, TimeInForce, SelfTradeMode);
 macro_rules! list_field {
     ($of:ty, $snip:literal) => {
         field!(Vec<$of>, $snip, |v| encode Poseidon::hash_array(&v.iter().map(FieldValue::encode).collect::<Vec<_>>()),
-            typed v.iter().map(FieldValue::typed).collect(), wire v.iter().map(FieldValue::wire).collect(), |name, value| {
+            typed v.iter().map(FieldValue::typed).collect(), wire v.iter().map(FieldValue::wire).collect(), schema json!({
+                "type": "array", "maxItems": LIST_LEN_MAX, "items": <$of as FieldValue>::wire_schema(),
+            }), |name, value| {
             let items = value.as_array().ok_or(IngressError::WrongType(name.into()))?;
             if items.len() > LIST_LEN_MAX {
                 return Err(IngressError::TooLong(name.into()));

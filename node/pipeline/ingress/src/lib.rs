@@ -22,7 +22,7 @@ pub mod snip12;
 pub mod verify;
 
 pub use error::IngressError;
-pub use ingress::{Admitted, ConnectionId, Ingress, IngressConfig, KeyDirectory, Method};
-pub use message::{Message, MessageKind};
+pub use ingress::{Admitted, Begun, ConnectionId, Ingress, IngressConfig, KeyDirectory, Method};
+pub use message::{Message, MessageKind, SessionCancel};
 pub use queue::{Answer, Inbox, InboxCapacity, InboxReceiver, Lane, QueueFull, Shed, Submission};
 pub use snip12::Domain;

@@ -1,17 +1,21 @@
 //! The twelve messages that accounts sign. Names, fields, their order and types are final: they are inside the signatures.
 
+use crate::decode;
 use crate::error::IngressError;
 use crate::field::{FieldValue, Millis, Nonce, Quantums, ShortText};
 use crate::snip12;
 use keel_types::{
-    Address, Amount, Command, EthAddress, Felt, Genesis, IncidentId, MessageHash, OrderType, Price, Qty, Reject,
-    SelfTradeMode, Side, Signed, StarkKey, TimeInForce,
+    Address, Amount, AssetId, Command, EthAddress, Felt, Genesis, GrantSessionKey, IncidentId, MarketId, MessageHash,
+    OpenSession, OrderType, Price, Qty, Reject, SelfTradeMode, SessionTerms, Side, Signed, StarkKey, TimeInForce,
+    VALID_UNTIL_AHEAD_ORDER_MS_MAX, VALID_UNTIL_AHEAD_OTHER_MS_MAX,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
 
 /// `market` of a CancelAll that means every market.
 pub const ALL_MARKETS: &str = "ALL";
+/// The one `scope` a session key can have. [spec exchange, Accounts and keys]
+pub const SCOPE_TRADE: &str = "TRADE";
 
 macro_rules! messages {
     ($(
@@ -34,6 +38,15 @@ macro_rules! messages {
                 }
                 fn wire_json(&self) -> Value {
                     Value::Object(Map::from_iter([$(($wire.to_string(), self.$field.wire())),+]))
+                }
+                fn wire_schema() -> Value {
+                    let fields = [$(($wire, <$of as FieldValue>::wire_schema(), messages!(@required $($default)?))),+];
+                    let required: Vec<&str> = fields.iter().filter(|field| field.2).map(|field| field.0).collect();
+                    let properties: Map<String, Value> =
+                        fields.iter().map(|(name, schema, _)| (name.to_string(), schema.clone())).collect();
+                    json!({
+                        "type": "object", "properties": properties, "required": required, "additionalProperties": false,
+                    })
                 }
                 fn decode(fields: &Map<String, Value>) -> Result<Self, IngressError> {
                     if let Some(unknown) = fields.keys().find(|name| ![$($wire),+].contains(&name.as_str())) {
@@ -62,6 +75,10 @@ macro_rules! messages {
             /// The SNIP-12 primary type.
             pub fn as_str(self) -> &'static str {
                 match self { $(MessageKind::$kind => stringify!($kind)),+ }
+            }
+            /// JSON schema of `message` in a request: every field with its wire form, and which may be left out.
+            pub fn wire_schema(self) -> Value {
+                match self { $(MessageKind::$kind => $kind::wire_schema()),+ }
             }
             /// Names and SNIP-12 types of the fields, in order.
             pub fn schema(self) -> &'static [(&'static str, &'static str)] {
@@ -104,6 +121,8 @@ macro_rules! messages {
             }
         }
     };
+    (@required) => { true };
+    (@required $default:expr) => { false };
     (@absent $wire:literal) => { return Err(IngressError::MissingField($wire.into())) };
     (@absent $wire:literal, $default:expr) => { $default };
 }
@@ -224,22 +243,34 @@ impl MessageKind {
         MessageKind::ALL.iter().copied().find(|kind| kind.as_str() == text)
     }
 
-    /// Whether the engine has a command for it yet.
+    /// Whether the engine has a command for it. RestoreOrders comes with the reopening of an incident. [spec safe-mode]
     pub fn is_supported(self) -> bool {
+        self != MessageKind::RestoreOrders
+    }
+
+    /// Whether a session key may sign it: what trades, and nothing that moves money out or manages keys.
+    /// [spec exchange, Accounts and keys]
+    pub fn session_key_may_sign(self) -> bool {
         match self {
-            MessageKind::Register
+            MessageKind::Session
             | MessageKind::Order
+            | MessageKind::ModifyOrder
             | MessageKind::CancelOrder
             | MessageKind::CancelAll
-            | MessageKind::Withdraw => true,
-            MessageKind::SessionKey
+            | MessageKind::ScheduleCancel => true,
+            MessageKind::Register
+            | MessageKind::SessionKey
             | MessageKind::RevokeSessionKey
-            | MessageKind::Session
-            | MessageKind::ModifyOrder
-            | MessageKind::ScheduleCancel
             | MessageKind::RestoreOrders
-            | MessageKind::Transfer => false,
+            | MessageKind::Transfer
+            | MessageKind::Withdraw => false,
         }
+    }
+
+    /// How far ahead `validUntil` may lie, milliseconds. [spec exchange, Two times]
+    pub fn valid_until_ahead_ms_max(self) -> u64 {
+        // What a session key may sign is exactly what is valid for two minutes: orders, modifies, cancels and sessions.
+        if self.session_key_may_sign() { VALID_UNTIL_AHEAD_ORDER_MS_MAX } else { VALID_UNTIL_AHEAD_OTHER_MS_MAX }
     }
 
     /// Whether it takes the lane that is shed last.
@@ -256,27 +287,31 @@ impl MessageKind {
 }
 
 impl Message {
-    /// The engine's command, with `hash` as the message's identity. Fails on names that the chain does not have and on messages
-    /// that are [not yet supported](MessageKind::is_supported).
-    pub fn to_command(&self, genesis: &Genesis, hash: MessageHash) -> Result<Command, IngressError> {
+    /// The engine's command, with `hash` as the message's identity; `session_key` is the session key that signed, zero when the
+    /// main key did. Fails on names that the chain does not have and on messages that are
+    /// [not yet supported](MessageKind::is_supported).
+    pub fn to_command(&self, genesis: &Genesis, hash: MessageHash, session_key: StarkKey) -> Result<Command, IngressError> {
         let signed = Signed {
             account: self.account(),
             nonce: self.nonce(),
             valid_until: Millis(self.valid_until_ms()).ts(),
             hash,
-            session_key: StarkKey::default(),
+            session_key,
         };
-        let market =
-            |name: &ShortText| genesis.market_id(name.as_str()).ok_or(IngressError::Rejected(Reject::UnknownMarket));
         Ok(match self {
             Message::Register(m) => Command::Register(keel_types::Register {
                 signed,
                 key: m.key,
                 template: template_index(genesis, m.template.as_str()).ok_or(IngressError::UnknownTemplate)?,
             }),
+            Message::SessionKey(m) => {
+                Command::SessionKey(GrantSessionKey { signed, key: m.key, terms: session_terms(m, genesis)? })
+            }
+            Message::RevokeSessionKey(m) => Command::RevokeSessionKey(keel_types::RevokeSessionKey { signed, key: m.key }),
+            Message::Session(_) => Command::Session(OpenSession { signed }),
             Message::Order(m) => Command::Place(keel_types::PlaceOrder {
                 signed,
-                market: market(&m.market)?,
+                market: market(genesis, &m.market)?,
                 side: m.side,
                 order_type: m.order_type,
                 size: m.size,
@@ -288,30 +323,107 @@ impl Message {
                 self_trade: m.self_trade,
                 client_id: m.client_id,
             }),
+            Message::ModifyOrder(m) => {
+                Command::Modify(keel_types::ModifyOrder { signed, order: m.order, price: m.price, size: m.size })
+            }
             Message::CancelOrder(m) => {
-                if (m.order == MessageHash::default()) == (m.client_id == 0) {
-                    return Err(IngressError::OrderOrClientId);
-                }
-                Command::Cancel(keel_types::CancelOrder { signed, order: m.order, client_id: m.client_id })
+                let (order, client_id) = one_order(m.order, m.client_id)?;
+                Command::Cancel(keel_types::CancelOrder { signed, order, client_id })
             }
             Message::CancelAll(m) => {
-                let market = if m.market.as_str() == ALL_MARKETS { None } else { Some(market(&m.market)?) };
-                Command::CancelAll(keel_types::CancelAll { signed, market })
+                Command::CancelAll(keel_types::CancelAll { signed, market: market_or_all(genesis, &m.market)? })
             }
+            Message::ScheduleCancel(m) => Command::ScheduleCancel(keel_types::ScheduleCancel { signed, at: m.at.ts() }),
+            Message::Transfer(m) => Command::Transfer(keel_types::Transfer {
+                signed,
+                recipient: m.recipient,
+                asset: asset(genesis, &m.asset)?,
+                amount: amount("amount", m.amount)?,
+            }),
             Message::Withdraw(m) => Command::Withdraw(keel_types::Withdraw {
                 signed,
-                asset: genesis.asset_id(m.asset.as_str()).ok_or(IngressError::Rejected(Reject::UnknownAsset))?,
-                amount: Amount(i128::try_from(m.amount.0).map_err(|_| IngressError::OutOfRange("amount".into()))?),
+                asset: asset(genesis, &m.asset)?,
+                amount: amount("amount", m.amount)?,
                 recipient: m.recipient,
             }),
-            Message::SessionKey(_)
-            | Message::RevokeSessionKey(_)
-            | Message::Session(_)
-            | Message::ModifyOrder(_)
-            | Message::ScheduleCancel(_)
-            | Message::RestoreOrders(_)
-            | Message::Transfer(_) => return Err(IngressError::NotYetSupported),
+            Message::RestoreOrders(_) => return Err(IngressError::NotYetSupported),
         })
+    }
+}
+
+/// What a session key is to be allowed. Its markets become a set: their order and repetitions mean nothing.
+fn session_terms(message: &SessionKey, genesis: &Genesis) -> Result<SessionTerms, IngressError> {
+    if message.scope.as_str() != SCOPE_TRADE {
+        return Err(IngressError::UnknownValue("scope".into()));
+    }
+    let known = |name: &ShortText| genesis.market_id(name.as_str()).ok_or(IngressError::UnknownValue("markets".into()));
+    let mut markets = message.markets.iter().map(known).collect::<Result<Vec<_>, _>>()?;
+    markets.sort();
+    markets.dedup();
+    let max_order_notional = amount("maxOrderNotional", message.max_order_notional)?;
+    Ok(SessionTerms { expiry: message.expiry.ts(), markets, max_order_notional })
+}
+
+fn market(genesis: &Genesis, name: &ShortText) -> Result<MarketId, IngressError> {
+    genesis.market_id(name.as_str()).ok_or(IngressError::Rejected(Reject::UnknownMarket))
+}
+
+fn market_or_all(genesis: &Genesis, name: &ShortText) -> Result<Option<MarketId>, IngressError> {
+    if name.as_str() == ALL_MARKETS { Ok(None) } else { market(genesis, name).map(Some) }
+}
+
+fn asset(genesis: &Genesis, symbol: &ShortText) -> Result<AssetId, IngressError> {
+    genesis.asset_id(symbol.as_str()).ok_or(IngressError::Rejected(Reject::UnknownAsset))
+}
+
+fn amount(field: &'static str, value: Quantums) -> Result<Amount, IngressError> {
+    i128::try_from(value.0).map(Amount).map_err(|_| IngressError::OutOfRange(field.into()))
+}
+
+/// An order is named by exactly one of its hash and the client's id; zero means absent.
+fn one_order(order: MessageHash, client_id: u128) -> Result<(MessageHash, u128), IngressError> {
+    if (order == MessageHash::default()) == (client_id == 0) {
+        return Err(IngressError::OrderOrClientId);
+    }
+    Ok((order, client_id))
+}
+
+/// An unsigned cancel, as a logged-in WebSocket sends it. [spec exchange, Signing]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionCancel {
+    /// One order; exactly one of the two is not zero.
+    Order { order: MessageHash, client_id: u128 },
+    /// Every order, in one market or in all.
+    All { market: Option<MarketId> },
+}
+
+impl SessionCancel {
+    /// From `{order}` or `{clientId}`: what a signed CancelOrder has, without its envelope.
+    pub fn decode_order(fields: &Map<String, Value>) -> Result<SessionCancel, IngressError> {
+        decode::only(fields, &["order", "clientId"])?;
+        let order = fields.get("order").map_or(Ok(MessageHash::default()), |v| FieldValue::decode("order", v))?;
+        let client_id = fields.get("clientId").map_or(Ok(0), |v| FieldValue::decode("clientId", v))?;
+        let (order, client_id) = one_order(order, client_id)?;
+        Ok(SessionCancel::Order { order, client_id })
+    }
+
+    /// From `{market}`, a name or [ALL_MARKETS]: what a signed CancelAll has.
+    pub fn decode_all(fields: &Map<String, Value>, genesis: &Genesis) -> Result<SessionCancel, IngressError> {
+        decode::only(fields, &["market"])?;
+        let name = FieldValue::decode("market", decode::required(fields, "market")?)?;
+        Ok(SessionCancel::All { market: market_or_all(genesis, &name)? })
+    }
+
+    /// The engine's command.
+    pub fn to_command(self, account: Address) -> Command {
+        match self {
+            SessionCancel::Order { order, client_id } => {
+                Command::SessionCancel(keel_types::SessionCancel { account, order, client_id })
+            }
+            SessionCancel::All { market } => {
+                Command::SessionCancelAll(keel_types::SessionCancelAll { account, market, disconnected: false })
+            }
+        }
     }
 }
 

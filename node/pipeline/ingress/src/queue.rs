@@ -147,15 +147,15 @@ impl Lanes {
         let Some(last_cancel) = cancels.last().map(|c| c.arrival) else { return cancels };
         let mut first_waiting = HashMap::new();
         for order in self.order.iter().take_while(|o| o.arrival < last_cancel) {
-            if let Some(signed) = order.command.signed() {
-                first_waiting.entry(signed.account).or_insert(order.arrival);
+            if let Some(account) = order.command.account() {
+                first_waiting.entry(account).or_insert(order.arrival);
             }
         }
         if first_waiting.is_empty() {
             return cancels;
         }
         let overtakes = |c: &Submission| {
-            let account = c.command.signed().map(|signed| signed.account);
+            let account = c.command.account();
             account.and_then(|account| first_waiting.get(&account)).is_some_and(|first| *first < c.arrival)
         };
         let (held, free): (Vec<_>, Vec<_>) = cancels.into_iter().partition(overtakes);

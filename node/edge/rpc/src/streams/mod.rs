@@ -25,6 +25,7 @@ use crate::context::Shared;
 use crate::error::RpcError;
 use crate::fields::Fields;
 use crate::limits::SLOW_NOTICE_TIMEOUT;
+use crate::method::{Call, Method, Param};
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::server::{PendingSubscriptionSink, SubscriptionMessage, SubscriptionSink};
 use jsonrpsee::types::{ErrorObjectOwned, Params};
@@ -45,8 +46,40 @@ pub(crate) fn register(module: &mut RpcModule<Arc<Shared>>) {
         |params, pending, shared, _| subscribe(params, pending, Arc::clone(&shared)),
     );
     added.expect("a subscription is registered once");
-    session::register(module);
 }
+
+pub(crate) const METHODS: &[Method] = &[
+    Method {
+        name: "keel_subscribe",
+        summary: "Opens a stream on this WebSocket: a snapshot, then deltas with contiguous numbers, as `keel_subscription` notifications.",
+        params: &[
+            Param::required(
+                "channel",
+                "text",
+                "`book`, `bbo`, `trades`, `ticker`, `candles`, `mark` of a market; `orders`, `fills`, `positions`, `balances` of an account.",
+            ),
+            Param::optional("market", "text", "Of the channels of a market."),
+            Param::optional("account", "Address", "Of the channels of an account."),
+            Param::optional("interval", "text", "Of `candles`: `1m`, `5m`, `1h` or `1d`."),
+            Param::optional(
+                "fromSeq",
+                "uint",
+                "The last `seq` that was seen: resumes after it when the node still has what followed.",
+            ),
+        ],
+        result: "SubscriptionId",
+        errors: &["TOO_MANY_SUBSCRIPTIONS", "UNKNOWN_MARKET", "OVERLOADED", "SHUTTING_DOWN"],
+        call: Call::Stream,
+    },
+    Method {
+        name: "keel_unsubscribe",
+        summary: "Ends a stream.",
+        params: &[Param::required("subscription", "SubscriptionId", "What `keel_subscribe` answered; by position.")],
+        result: "bool",
+        errors: &[],
+        call: Call::Stream,
+    },
+];
 
 async fn subscribe(params: Params<'static>, pending: PendingSubscriptionSink, shared: Arc<Shared>) {
     let subscription = match open(&params, &shared).await {

@@ -13,13 +13,13 @@
 //! none of them hinders it, and none is affected. Whoever wants a quiet reconnect turns it off first.
 
 use crate::answers::{self, Executed, merge};
-use crate::context::{Methods, Shared};
+use crate::context::Shared;
 use crate::error::RpcError;
 use crate::fields::{Fields, OrderName, value};
 use crate::limits::WRITE_ANSWER_TIMEOUT;
+use crate::method::{Call, Method, Param};
 use crate::server::Client;
-use crate::trade::{budget_of, cancel_answer, in_time, now};
-use jsonrpsee::RpcModule;
+use crate::trade::{budget_of, in_time, now, tell_of_order};
 use jsonrpsee::types::Params;
 use keel_ingress::queue::{Answer, Inbox};
 use keel_ingress::{IngressError, MessageKind};
@@ -29,13 +29,54 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-pub(super) fn register(module: &mut RpcModule<Arc<Shared>>) {
-    let methods = &mut Methods(module);
-    methods.write("trade_login", login);
-    methods.write("trade_sessionCancel", cancel);
-    methods.write("trade_sessionCancelAll", cancel_all);
-    methods.write("trade_setCancelOnDisconnect", set_cancel_on_disconnect);
-}
+pub(crate) const METHODS: &[Method] = &[
+    Method {
+        name: "trade_login",
+        summary: "Logs this WebSocket in for the account of a signed `Session`: from then on it may cancel without signing.",
+        params: &[
+            Param::required("message", "SessionMessage", "The message that is signed."),
+            Param::required("signature", "Signature", "[r, s] over the message's SNIP-12 hash."),
+            Param::optional(
+                "key",
+                "felt",
+                "The key that signed, for an error of its own when it is not the one that must have.",
+            ),
+            Param::optional("sessionKey", "felt", "The session key that signed; without it the account's main key did."),
+        ],
+        result: "LoggedIn",
+        errors: SESSION_ERRORS,
+        call: Call::Write(|shared, params, client| Box::pin(login(shared, params, client))),
+    },
+    Method {
+        name: "trade_sessionCancel",
+        summary: "Cancels one order of the account this WebSocket is logged in for; not signed.",
+        params: &[
+            Param::optional("order", "felt", "Its hash. Exactly one of `order` and `clientId`."),
+            Param::optional("clientId", "uint", "The client's own id of a live order."),
+        ],
+        result: "Cancelled",
+        errors: SESSION_ERRORS,
+        call: Call::Write(|shared, params, client| Box::pin(cancel(shared, params, client))),
+    },
+    Method {
+        name: "trade_sessionCancelAll",
+        summary: "Cancels all orders of the account this WebSocket is logged in for; not signed.",
+        params: &[Param::optional("market", "text", "Only those of this market.")],
+        result: "Cancelled",
+        errors: SESSION_ERRORS,
+        call: Call::Write(|shared, params, client| Box::pin(cancel_all(shared, params, client))),
+    },
+    Method {
+        name: "trade_setCancelOnDisconnect",
+        summary: "Whether the loss of this WebSocket cancels all orders of the account it is logged in for.",
+        params: &[Param::required("enabled", "bool", "On or off.")],
+        result: "CancelOnDisconnect",
+        errors: SESSION_ERRORS,
+        call: Call::Write(|shared, params, client| Box::pin(set_cancel_on_disconnect(shared, params, client))),
+    },
+];
+
+const SESSION_ERRORS: &[&str] = &["NOT_LOGGED_IN", "WEB_SOCKET_ONLY", "OTHER_SESSION", "SESSION_USED"];
 
 /// The WebSockets that are open, by [Client::connection], and who logged in on them. Shared by the server, which knows when one opens and
 /// when it is lost, and the methods.
@@ -158,7 +199,8 @@ async fn cancel(shared: Arc<Shared>, params: Params<'static>, client: Option<Cli
         OrderName::ClientId(id) => (MessageHash::default(), id),
     };
     let answer = submit(&shared, Command::SessionCancel(SessionCancel { account, order, client_id })).await?;
-    cancel_answer(&shared, answer, account, Some(name))
+    let result = Executed::read(&shared, answer).and_then(|executed| answers::cancelled(&executed));
+    tell_of_order(&shared, result, account, Some(name))
 }
 
 async fn cancel_all(shared: Arc<Shared>, params: Params<'static>, client: Option<Client>) -> Result<Value, RpcError> {

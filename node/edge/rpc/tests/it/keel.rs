@@ -203,6 +203,14 @@ fn bad_queries_are_refused_by_name() {
         ("market_book", r#"{"market":"ETH-USDC","x":"1"}"#, "UNKNOWN_FIELD", "x"),
         ("market_book", r#"["ETH-USDC"]"#, "JSON_MALFORMED", ""),
         ("market_list", r#"{"market":"ETH-USDC"}"#, "UNKNOWN_FIELD", "market"),
+        ("market_ticker", "{}", "MISSING_FIELD", "market"),
+        ("market_ticker", r#"{"market":"NO"}"#, "UNKNOWN_MARKET", "market"),
+        ("market_funding", r#"{"market":"ETH-USDC"}"#, "UNKNOWN_VALUE", "market"),
+        ("market_oracle", r#"{"market":"ETH-USDC"}"#, "UNKNOWN_FIELD", "market"),
+        ("trade_sessionKeys", r#"{"account":"0x1234"}"#, "UNKNOWN_ACCOUNT", "account"),
+        ("trade_batch", r#"{"requests":[]}"#, "OUT_OF_RANGE", "requests"),
+        ("trade_modifyOrder", "{}", "MISSING_FIELD", "message"),
+        ("trade_transfer", r#"{"message":{}}"#, "MISSING_FIELD", "account"),
         ("trade_account", r#"{"account":"0x0"}"#, "ADDRESS_OUT_OF_RANGE", "account"),
         ("trade_account", r#"{"account":"0x1234"}"#, "UNKNOWN_ACCOUNT", "account"),
         ("trade_account", "{}", "MISSING_FIELD", "account"),
@@ -227,20 +235,108 @@ fn bad_queries_are_refused_by_name() {
 #[test]
 fn a_publisher_is_told_what_its_reports_came_to() {
     let node = Node::start();
-    let keys: Value = serde_json::from_str(include_str!("../../../../../genesis/dev-keys.json")).expect("JSON");
-    let report = |publisher: u8, price: u64| {
-        let secret = keys["publishers"][usize::from(publisher)]["private_key"].as_str().expect("a key");
-        let secret = Felt::from_hex(secret).expect("a felt");
-        let (price, ts) = (Price(price * QUANTUMS_PER_UNIT), Ts::from_ms(now_ms()));
-        keel_ingress::client::signed_report(&node.genesis.chain_id.0, publisher, &secret, "ETH-USDC", price, ts)
-            .expect("signs")
-    };
+    let report = |publisher: u8, price: u64| node.price_report(publisher, "ETH-USDC", price);
     let answer = node.call("market_publishPrices", json!({"reports": [report(0, 3_010), report(1, 3_010)]})).expect("taken");
     assert_eq!(answer["prices"], json!([{"market": "ETH-USDC", "oracle": "3010", "mark": "3010"}]));
     let mut forged = report(2, 1);
     forged["price"] = json!("2");
     let error = node.call("market_publishPrices", json!({"reports": [forged]})).expect_err("forged");
     assert_eq!(error.data["reason"], "INVALID_SIGNATURE");
+}
+
+#[test]
+fn a_batch_is_executed_in_its_order_and_each_request_has_its_own_outcome() {
+    let Story { node, maker, taker, .. } = Story::tell();
+    let entry = |of: &str, kind, fields| {
+        let mut request = node.sign(&taker, kind, fields);
+        request["type"] = json!(of);
+        request
+    };
+    let mut quote = order("ETH-USDC", "BUY", "0.25", "2900");
+    quote["clientId"] = json!("41");
+    let mut forged = entry("Order", MessageKind::Order, order("ETH-USDC", "BUY", "0.25", "2901"));
+    forged["message"]["size"] = json!("0.5");
+    let mut malformed = entry("Order", MessageKind::Order, order("ETH-USDC", "BUY", "0.25", "2902"));
+    malformed["message"]["price"] = json!(2902);
+    let again = entry("Order", MessageKind::Order, order("ETH-USDC", "BUY", "0.3", "2903"));
+    let requests = json!([
+        entry("Order", MessageKind::Order, quote.clone()),
+        forged,
+        entry("CancelOrder", MessageKind::CancelOrder, json!({"clientId": "41"})),
+        malformed,
+        entry("Order", MessageKind::Order, quote),
+        entry("Order", MessageKind::Order, order("ETH-USDC", "BUY", "0.25", "2999.999")),
+        again,
+        again,
+    ]);
+    let answer = node.call("trade_batch", json!({"requests": requests})).expect("taken");
+    let results = answer["results"].as_array().expect("a list");
+    let outcome = |result: &Value| match result.get("error") {
+        Some(error) => error["data"]["reason"].as_str().expect("a reason").to_owned(),
+        None => {
+            result["result"].get("state").or(result["result"].get("count")).and_then(Value::as_str).expect("one").to_owned()
+        }
+    };
+    // The cancel is sent in the same batch as the order it names, and follows it; the client's id is then free again.
+    assert_eq!(
+        results.iter().map(outcome).collect::<Vec<_>>(),
+        ["OPEN", "INVALID_SIGNATURE", "1", "NUMBER_NOT_STRING", "OPEN", "OFF_TICK", "OPEN", "OPEN"]
+    );
+    assert_eq!((&results[6]["result"]["replayed"], &results[7]["result"]["replayed"]), (&json!(false), &json!(true)));
+    assert_eq!(results[6]["result"]["order"], results[7]["result"]["order"]);
+    let seqs: Vec<u64> = results
+        .iter()
+        .filter_map(|result| result["result"]["seq"].as_str().or(result["error"]["data"]["seq"].as_str())?.parse().ok())
+        .collect();
+    assert!(seqs.is_sorted(), "{seqs:?}");
+    // The whole is refused when it is no batch, and nothing of it is executed.
+    let before = node.published.at();
+    let withdraw = entry("Withdraw", MessageKind::Withdraw, json!({"asset": "USDC", "amount": "1", "recipient": "0x1"}));
+    let first = node.sign(&maker, MessageKind::CancelAll, json!({"market": "ALL"}));
+    let mut first = first;
+    first["type"] = json!("CancelAll");
+    let error =
+        node.call("trade_batch", json!({"requests": [first, withdraw]})).expect_err("money does not move in batches");
+    assert_eq!((&error.data["reason"], &error.data["field"]), (&json!("UNKNOWN_VALUE"), &json!("requests[1].type")));
+    assert_eq!(node.published.at(), before);
+}
+
+#[test]
+fn a_ticker_and_the_oracle_show_what_is_published() {
+    let Story { node, .. } = Story::tell();
+    let ticker = node.call("market_ticker", json!({"market": "ETH-USDC-PERP"})).expect("a ticker");
+    assert_eq!(
+        (&ticker["bestAsk"], &ticker["bestBid"]),
+        (&json!({"price": "3000", "size": "2", "orders": "1"}), &Value::Null)
+    );
+    assert_eq!((&ticker["lastTrade"]["price"], &ticker["lastTrade"]["takerSide"]), (&json!("3000"), &json!("BUY")));
+    assert_eq!((&ticker["openInterest"], &ticker["stale"]), (&json!("1"), &json!(false)));
+    let spot = node.call("market_ticker", json!({"market": "ETH-USDC"})).expect("a ticker");
+    assert_eq!((&spot["openInterest"], &spot["fundingIndex"]), (&Value::Null, &Value::Null));
+    let funding = node.call("market_funding", json!({"market": "ETH-USDC-PERP"})).expect("funding");
+    assert_eq!((&funding["index"], &funding["rateHours"]), (&json!("0"), &json!("8")));
+    let oracle = node.call("market_oracle", json!({})).expect("the oracle");
+    assert_eq!((&oracle["quorum"], oracle["publishers"].as_array().map(Vec::len)), (&json!("2"), Some(3)));
+    assert!(oracle["markets"].as_array().is_some_and(|rows| rows.iter().all(|row| row["stale"] == false)), "{oracle}");
+    let unpriced = Node::start().call("market_oracle", json!({})).expect("the oracle");
+    assert!(unpriced["markets"].as_array().is_some_and(|rows| rows.iter().all(|row| row["stale"] == true)), "{unpriced}");
+}
+
+#[test]
+fn a_session_key_that_is_not_granted_or_may_not_sign_is_refused_before_the_engine() {
+    let Story { node, taker, maker, .. } = Story::tell();
+    let before = node.published.at();
+    let fields = json!({"recipient": maker.account.to_string(), "asset": "USDC", "amount": "1"});
+    for (method, kind, fields, reason) in [
+        ("trade_placeOrder", MessageKind::Order, order("ETH-USDC", "BUY", "0.25", "2900"), "UNKNOWN_SESSION_KEY"),
+        ("trade_transfer", MessageKind::Transfer, fields, "SESSION_KEY_FORBIDDEN"),
+    ] {
+        let mut request = node.sign(&taker, kind, fields);
+        request["sessionKey"] = json!(maker.key.to_string());
+        let error = node.call(method, request).expect_err(reason);
+        assert_eq!((&error.data["reason"], &error.data["nonceConsumed"]), (&json!(reason), &json!(false)));
+    }
+    assert_eq!(node.published.at(), before);
 }
 
 #[test]

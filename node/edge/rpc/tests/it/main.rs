@@ -5,6 +5,7 @@ mod chain;
 mod http;
 mod keel;
 mod node;
+mod openrpc;
 mod schema;
 mod starknet;
 mod transport;

@@ -1,5 +1,6 @@
 //! A node without a journal: what was executed is released at once. Everything else is the real part.
 use crate::http::{Error, call};
+use crate::openrpc::Document;
 use keel_blocks::{BlockWorker, Wait, WorkerConfig};
 use keel_engine::Engine;
 use keel_feeds::{FeedsSeed, PhaseView, Published, View, start_feeds, start_history, start_releaser};
@@ -14,7 +15,7 @@ use keel_types::*;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
@@ -43,6 +44,7 @@ pub struct Node {
     nonce: AtomicU64,
     servers: Option<ServerHandles>,
     runtime: Option<tokio::runtime::Runtime>,
+    document: OnceLock<Document>,
     _dir: tempfile::TempDir,
 }
 
@@ -164,6 +166,7 @@ impl Node {
             nonce: AtomicU64::new(0),
             servers: Some(handles),
             runtime: Some(runtime),
+            document: OnceLock::new(),
             _dir: dir,
         }
     }
@@ -213,8 +216,23 @@ impl Node {
         signed_request(&Domain::new(self.genesis.chain_id.0), &message, &wallet.secret).expect("signs")
     }
 
+    /// Every answer is what the node's own document says it is.
     pub fn call(&self, method: &str, params: Value) -> Result<Value, Error> {
-        call(self.public, "/rpc", method, params)
+        let answer = call(self.public, "/rpc", method, params);
+        self.document().assert_documented(method, &answer);
+        answer
+    }
+
+    /// What `rpc.discover` says.
+    pub fn document(&self) -> &Document {
+        self.document.get_or_init(|| {
+            Document(call(self.public, "/rpc", "rpc.discover", json!({})).expect("the node describes itself"))
+        })
+    }
+
+    /// Names of the methods that are registered.
+    pub fn methods(&self) -> &[String] {
+        self.servers.as_ref().expect("running").methods()
     }
 
     /// Gives a wallet quantums of two assets, with two messages from `nonce` on, and registers it.
@@ -248,6 +266,15 @@ impl Node {
             depth: 3,
             l1_tx_hash: Bytes32([4; 32]),
         })
+    }
+
+    /// What a publisher of the development genesis signs, as parameters; `price` in whole units of quote.
+    pub fn price_report(&self, publisher: u8, market: &str, price: u64) -> Value {
+        let keys: Value = serde_json::from_str(include_str!("../../../../../genesis/dev-keys.json")).expect("JSON");
+        let secret = keys["publishers"][usize::from(publisher)]["private_key"].as_str().expect("a key");
+        let secret = Felt::from_hex(secret).expect("a felt");
+        let (price, ts) = (Price(price * QUANTUMS_PER_UNIT), Ts::from_ms(now_ms()));
+        keel_ingress::client::signed_report(&self.genesis.chain_id.0, publisher, &secret, market, price, ts).expect("signs")
     }
 
     /// All three publishers agree on every market's genesis price.
@@ -292,7 +319,8 @@ fn sequence(
             std::thread::sleep(Duration::from_millis(5));
             continue;
         }
-        let batch = inbox.drain(1_000, Duration::from_millis(20));
+        let mut batch = inbox.drain(1_000, Duration::from_millis(20));
+        batch.sort_by_key(|submission| submission.arrival);
         if batch.is_empty() {
             continue;
         }

@@ -305,9 +305,8 @@ async fn a_cancel_that_names_no_order_or_two() {
 
 #[tokio::test]
 async fn messages_that_do_not_exist_yet() {
-    let fields = json!({ "account": alice().hex(), "nonce": "1", "validUntil": valid_until() });
-    let params = Door::new().signed(MessageKind::Session, fields, &alice());
-    refused(MessageKind::Session, params, "NOT_YET_SUPPORTED", "").await;
+    let params = Door::new().signed(MessageKind::RestoreOrders, fields_of(MessageKind::RestoreOrders, 1), &alice());
+    refused(MessageKind::RestoreOrders, params, "NOT_YET_SUPPORTED", "").await;
 }
 
 #[test]

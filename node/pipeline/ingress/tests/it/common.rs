@@ -117,9 +117,32 @@ pub fn carol() -> Trader {
 
 struct Keys(HashMap<Address, StarkKey>);
 
+/// Session key of alice, live for an hour after [NOW_MS].
+pub fn session() -> Trader {
+    Trader { account: alice().account, ..Trader::new(201) }
+}
+/// Session key of alice that expired so long ago that nothing it signed can be answered.
+pub fn old_session() -> Trader {
+    Trader { account: alice().account, ..Trader::new(202) }
+}
+/// Session key of alice that expired a moment ago.
+pub fn late_session() -> Trader {
+    Trader { account: alice().account, ..Trader::new(203) }
+}
+
 impl KeyDirectory for Keys {
     fn key(&self, account: Address) -> Option<StarkKey> {
         self.0.get(&account).copied()
+    }
+    fn session_key_expiry(&self, account: Address, key: StarkKey) -> Option<Ts> {
+        let expiry = |ms| Some(Ts::from_ms(ms));
+        match key {
+            _ if account != alice().account => None,
+            key if key == session().key => expiry(NOW_MS + 3_600_000),
+            key if key == late_session().key => expiry(NOW_MS - 1),
+            key if key == old_session().key => expiry(NOW_MS - 180_001),
+            _ => None,
+        }
     }
 }
 
@@ -157,6 +180,33 @@ impl Door {
 
 pub fn decoded(kind: MessageKind, fields: Value) -> Message {
     keel_ingress::decode::message(kind, &fields, Some("keel")).expect("the test's message is well-formed")
+}
+
+/// Fields of every kind that any account may send, as alice would.
+pub fn fields_of(kind: MessageKind, nonce: u64) -> Value {
+    let mut fields = match kind {
+        MessageKind::Register => json!({ "key": alice().key.to_string() }),
+        MessageKind::SessionKey => json!({
+            "key": session().key.to_string(), "expiry": (NOW_MS + 3_600_000).to_string(), "scope": "TRADE",
+            "markets": ["BTC-USDC", "ETH-USDC", "BTC-USDC"], "maxOrderNotional": "250.5",
+        }),
+        MessageKind::RevokeSessionKey => json!({ "key": session().key.to_string() }),
+        MessageKind::Session => json!({}),
+        MessageKind::Order => order_fields(&alice(), nonce),
+        MessageKind::ModifyOrder => json!({ "order": "0xabc", "price": "2000.25", "size": "1.5" }),
+        MessageKind::CancelOrder => json!({ "order": "0xabc" }),
+        MessageKind::CancelAll => json!({ "market": "ALL" }),
+        MessageKind::ScheduleCancel => json!({ "at": (NOW_MS + 5_000).to_string() }),
+        MessageKind::RestoreOrders => json!({ "incident": "1", "orders": ["0xabc"] }),
+        MessageKind::Transfer => json!({ "recipient": bob().hex(), "asset": "USDC", "amount": "12.34" }),
+        MessageKind::Withdraw => {
+            json!({ "asset": "USDC", "amount": "12.34", "recipient": format!("0x{}", "f".repeat(40)) })
+        }
+    };
+    fields["account"] = json!(alice().hex());
+    fields["nonce"] = json!(nonce.to_string());
+    fields["validUntil"] = json!(valid_until());
+    fields
 }
 
 pub fn valid_until() -> String {

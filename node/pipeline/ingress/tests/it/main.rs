@@ -4,3 +4,4 @@ mod admission;
 mod bad_input;
 mod common;
 mod messages;
+mod session_keys;

@@ -5,9 +5,9 @@ use keel_ingress::field::{Millis, Nonce, Quantums, ShortText};
 use keel_ingress::message::{self, Message, MessageKind};
 use keel_ingress::snip12::typed_data::TypedData;
 use keel_ingress::snip12::{message_hash, typed_data_json};
-use keel_ingress::{Domain, IngressError, client};
+use keel_ingress::{Domain, IngressError, client, decode};
 use keel_types::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const SCHEMAS: [(&str, &str); 12] = [
     ("Register", "account:ContractAddress key:felt template:shortstring nonce:u128 validUntil:timestamp"),
@@ -207,7 +207,7 @@ fn the_hash_of_an_order_is_pinned() {
 fn kinds_without_a_command_say_so() {
     for message in one_of_each() {
         let supported = message.kind().is_supported();
-        let command = message.to_command(&genesis(), MessageHash::default());
+        let command = message.to_command(&genesis(), MessageHash::default(), StarkKey::default());
         if supported {
             assert!(command != Err(IngressError::NotYetSupported), "{message:?}");
         } else {
@@ -218,23 +218,85 @@ fn kinds_without_a_command_say_so() {
 
 /// Made by starknet.js (`tests/clients/make-corpus.mjs`): every message, hashed and signed by a wallet library.
 const CORPUS: &str = include_str!("../../../../../tests/corpus/snip12.json");
+/// The same messages, hashed and signed by starknet.py (`tests/clients/snip12.py`).
+const CORPUS_PY: &str = include_str!("../../../../../tests/corpus/snip12-py.json");
+/// The same messages, hashed and signed by [client]; both libraries check it.
+const CORPUS_KEEL: &str = include_str!("../../../../../tests/corpus/snip12-keel.json");
+
+fn parsed(corpus: &str) -> Value {
+    serde_json::from_str(corpus).expect("the corpus is JSON")
+}
+fn text(value: &Value) -> &str {
+    value.as_str().expect("text")
+}
+fn felt(value: &Value) -> Felt {
+    Felt::from_hex(text(value)).expect("a felt")
+}
+fn list(value: &Value) -> &Vec<Value> {
+    value.as_array().expect("a list")
+}
+
+/// Our hash of the message equals the library's, and the library's signature is valid to us.
+fn assert_holds(corpus: &Value, message: &Value, made: &Value) {
+    let domain = Domain::new(Felt::from_bytes_be_slice(text(&parsed(CORPUS)["chainId"]).as_bytes()));
+    let kind = MessageKind::parse(text(&message["type"])).expect("one of ours");
+    let hash = client::hash_of_request(&domain, kind, &message["wire"]).expect("well-formed");
+    assert_eq!(hash.0, felt(&made["messageHash"]), "{}", made["name"]);
+    let [r, s] = [0, 1].map(|i| felt(&made["signature"][i]));
+    let signature = keel_ingress::verify::Signature { r, s };
+    let verified = keel_ingress::verify::Verifier::new().verify(&StarkKey(felt(&corpus["publicKey"])), &hash, &signature);
+    assert_eq!(verified, Ok(()), "{}", made["name"]);
+}
 
 #[test]
 fn the_published_vectors_of_starknet_js_have_our_hashes_and_their_signatures_hold() {
-    let corpus: serde_json::Value = serde_json::from_str(CORPUS).unwrap();
-    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-    let felt = |value: &serde_json::Value| Felt::from_hex(value.as_str().unwrap()).unwrap();
-    let domain = Domain::new(Felt::from_bytes_be_slice(text(&corpus["chainId"]).as_bytes()));
-    let (key, verifier) = (StarkKey(felt(&corpus["publicKey"])), keel_ingress::verify::Verifier::new());
-    let mut kinds = std::collections::BTreeSet::new();
-    for vector in corpus["vectors"].as_array().unwrap() {
-        let kind = MessageKind::parse(&text(&vector["type"])).unwrap();
-        let hash = client::hash_of_request(&domain, kind, &vector["wire"]).unwrap();
-        assert_eq!(hash.0, felt(&vector["messageHash"]), "{}", vector["name"]);
-        let [r, s] = [0, 1].map(|i| felt(&vector["signature"][i]));
-        let signature = keel_ingress::verify::Signature { r, s };
-        assert!(verifier.verify(&key, &hash, &signature).is_ok(), "{}", vector["name"]);
-        kinds.insert(kind);
+    let corpus = parsed(CORPUS);
+    let mut cases = std::collections::BTreeMap::<_, usize>::new();
+    for vector in list(&corpus["vectors"]) {
+        assert_holds(&corpus, vector, vector);
+        *cases.entry(text(&vector["type"])).or_default() += 1;
     }
-    assert_eq!(kinds.len(), MessageKind::ALL.len(), "a message has no vector");
+    assert!(cases.len() == MessageKind::ALL.len() && cases.values().all(|count| *count >= 2), "{cases:?}");
+}
+
+#[test]
+fn the_published_vectors_of_starknet_py_have_our_hashes_and_their_signatures_hold() {
+    let (messages, corpus) = (parsed(CORPUS), parsed(CORPUS_PY));
+    assert_eq!(text(&corpus["source"]), "starknet.py 0.30.0");
+    assert_eq!(list(&corpus["vectors"]).len(), list(&messages["vectors"]).len());
+    for (message, made) in list(&messages["vectors"]).iter().zip(list(&corpus["vectors"])) {
+        assert_eq!(message["name"], made["name"]);
+        assert_holds(&corpus, message, made);
+    }
+}
+
+/// What a client of ours makes of the messages, typed data included. `KEEL_WRITE_CORPUS=1` writes it anew.
+#[test]
+fn the_vectors_that_the_libraries_check_are_what_our_client_makes() {
+    let corpus = parsed(CORPUS);
+    let domain = Domain::new(Felt::from_bytes_be_slice(text(&corpus["chainId"]).as_bytes()));
+    let secret = felt(&corpus["privateKey"]);
+    let vectors: Vec<Value> = list(&corpus["vectors"])
+        .iter()
+        .map(|vector| {
+            let kind = MessageKind::parse(text(&vector["type"])).expect("one of ours");
+            let message = decode::message(kind, &vector["wire"], None).expect("well-formed");
+            let request = client::signed_request(&domain, &message, &secret).expect("the secret is in range");
+            json!({
+                "name": vector["name"],
+                "type": vector["type"],
+                "typedData": typed_data_json(&domain, &message),
+                "messageHash": message_hash(&domain, &message.account(), &message).to_string(),
+                "signature": request["signature"],
+            })
+        })
+        .collect();
+    let made = json!({"source": "keel", "publicKey": corpus["publicKey"], "vectors": vectors});
+    let made = format!("{}\n", serde_json::to_string_pretty(&made).expect("JSON"));
+    if std::env::var_os("KEEL_WRITE_CORPUS").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../tests/corpus/snip12-keel.json");
+        std::fs::write(path, &made).expect("written");
+        return;
+    }
+    assert_eq!(parsed(CORPUS_KEEL), parsed(&made), "made anew with KEEL_WRITE_CORPUS=1");
 }
