@@ -104,3 +104,41 @@ fn a_minute_without_prices_is_post_only_accrues_nothing_and_liquidates_nobody() 
             #41 in all 31100 USDC"#]],
     );
 }
+
+/// Bids of 1,010 at 101 are deep enough for the impact notional of 1,000: P = 1%, rate 1% - 0.05%. In 5.001 s, of 100: 16,496.35 quantums per unit, twice
+/// 32,992.7. With bids at 105 P is 5% and the rate its cap of 1%: 17,364.58 more, 50,357.29 in all. a pays b 100 x 50,357.
+/// Both close: a 10,000 - 2 - 2 - 0.050357; b 10,000 - 5 - 5 + 0.050357. Fees 14, F empty.
+#[test]
+fn a_premium_makes_longs_pay_shorts_up_to_the_cap() {
+    check(
+        "a buy 100 @ 100 perp | b sell 100 @ 100 perp | c buy 10 @ 101 perp
+         wait 5s | oracle perp 100 | tick | wait 5s | oracle perp 100 | tick
+         c buy 10 @ 105 perp | wait 5s | oracle perp 100 | tick | wait 5s | oracle perp 100 | tick
+         c cancel all | a sell 100 @ 100 perp | b buy 100 @ 100 perp | show all",
+        expect![[r#"
+            #1 a buy 100 @ 100 perp OPEN
+            #2 fill 1 100 @ 100: maker a fee 2, taker b fee 5
+            #2 a buy 100 @ 100 perp FILLED
+            #2 b sell 100 @ 100 perp FILLED
+            #3 c buy 10 @ 101 perp OPEN
+            #6 funding of 1 at 950000, index 0
+            #6 funding of 2 at 10000, index 0
+            #9 funding of 1 at 950000, index 0.00016496
+            #10 c buy 10 @ 105 perp OPEN
+            #13 funding of 1 at 1000000, index 0.00032992
+            #16 funding of 1 at 1000000, index 0.00050357
+            #17 c buy 10 @ 101 perp CANCELLED USER_CANCEL_ALL by USER
+            #17 c buy 10 @ 105 perp CANCELLED USER_CANCEL_ALL by USER
+            #17 c cancelled 2
+            #18 a sell 100 @ 100 perp OPEN
+            #19 fill 2 100 @ 100: maker a fee 2, taker b fee 5
+            #19 a sell 100 @ 100 perp FILLED
+            #19 b buy 100 @ 100 perp FILLED
+            #20 a 9995.949643 USDC 100 ETH; perp 0 cost 0
+            #20 b 9990.050357 USDC 100 ETH; perp 0 cost 0
+            #20 c 10000 USDC 100 ETH
+            #20 d 10000 USDC 100 ETH
+            #20 fees 14 insurance 0
+            #20 in all 40000 USDC"#]],
+    );
+}

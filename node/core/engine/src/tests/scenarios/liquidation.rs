@@ -81,6 +81,74 @@ fn a_bankrupt_account_larger_than_the_fund_is_shared_out_and_the_odd_lot_goes_by
     );
 }
 
+/// As above, but b, c and d are short 50, 30 and 20. Profit is 12% of cost for all; leverage at 88 is 4,400 / 10,597.5 = 0.415192, 2,640 / 10,358.5 =
+/// 0.254863 and 1,760 / 10,239 = 0.171891. Weights 50 x 0.04982304, 30 x 0.03058356, 20 x 0.02062692, in all 3.8211972: of 49,311 lots
+/// 32,147.31, 11,840.05 and 5,323.64. The lot left over is d's, whose remainder is the largest.
+/// b 9,997.5 + 32.147 x 10.98, c 9,998.5 + 11.84 x 10.98, d 9,999 + 5.324 x 10.98.
+#[test]
+fn a_bankrupt_account_is_shared_out_by_weight_and_the_odd_lot_goes_to_the_largest_remainder() {
+    check(
+        "insure 500 | a withdraw 8900 USDC | a buy 100 @ 100 perp | b sell 50 @ 100 perp | c sell 30 @ 100 perp | d sell 20 @ 100 perp
+         oracle perp 96 | oracle perp 92 | oracle perp 88 | due | show all",
+        expect![[r#"
+            #1 0x1f credited 500
+            #2 a withdrew 8900 as 8900000000 units, id 1
+            #3 a buy 100 @ 100 perp OPEN
+            #4 fill 1 50 @ 100: maker a fee 1, taker b fee 2.5
+            #4 a buy 100 @ 100 perp PARTIALLY_FILLED 50/100
+            #4 b sell 50 @ 100 perp FILLED
+            #5 fill 2 30 @ 100: maker a fee 0.6, taker c fee 1.5
+            #5 a buy 100 @ 100 perp PARTIALLY_FILLED 80/100
+            #5 c sell 30 @ 100 perp FILLED
+            #6 fill 3 20 @ 100: maker a fee 0.4, taker d fee 1
+            #6 a buy 100 @ 100 perp FILLED
+            #6 d sell 20 @ 100 perp FILLED
+            #10 fill 4 32.147 @ 89.02: maker b fee 0 pnl 352.97406, taker a fee 0 pnl -352.97406
+            #10 fill 5 11.84 @ 89.02: maker c fee 0 pnl 130.0032, taker a fee 0 pnl -130.0032
+            #10 fill 6 5.324 @ 89.02: maker d fee 0 pnl 58.45752, taker a fee 0 pnl -58.45752
+            #10 liquidation of a: DELEVERAGE sell 49.311 perp @ 89.02: b 32.147, c 11.84, d 5.324
+            #10 liquidation of a: TAKE_OVER left 0 fee 0 deficit 51.70278
+            #11 a 0 USDC 100 ETH; perp 0 cost 0
+            #11 b 10350.47406 USDC 100 ETH; perp -17.853 cost -1785.3; AV 10564.71006 IMR 157.891932 MMR 79.338732
+            #11 c 10128.5032 USDC 100 ETH; perp -18.16 cost -1816; AV 10346.4232 IMR 160.60704 MMR 80.70304
+            #11 d 10057.45752 USDC 100 ETH; perp -14.676 cost -1467.6; AV 10233.56952 IMR 129.794544 MMR 65.220144
+            #11 fees 7 insurance 448.29722; perp 50.689 cost 4460.632
+            #11 in all 31600 USDC"#]],
+    );
+}
+
+/// Without a fund all 100 go at 89.02, each to its own size: b 50 x 10.98 = 549, c 329.4, d 219.6, and a, with 1,098, has nothing left and
+/// owes nothing.
+#[test]
+fn without_a_fund_the_whole_position_is_shared_out_and_nobody_is_owed_anything() {
+    check(
+        "a withdraw 8900 USDC | a buy 100 @ 100 perp | b sell 50 @ 100 perp | c sell 30 @ 100 perp | d sell 20 @ 100 perp
+         oracle perp 96 | oracle perp 92 | oracle perp 88 | due | show all",
+        expect![[r#"
+            #1 a withdrew 8900 as 8900000000 units, id 1
+            #2 a buy 100 @ 100 perp OPEN
+            #3 fill 1 50 @ 100: maker a fee 1, taker b fee 2.5
+            #3 a buy 100 @ 100 perp PARTIALLY_FILLED 50/100
+            #3 b sell 50 @ 100 perp FILLED
+            #4 fill 2 30 @ 100: maker a fee 0.6, taker c fee 1.5
+            #4 a buy 100 @ 100 perp PARTIALLY_FILLED 80/100
+            #4 c sell 30 @ 100 perp FILLED
+            #5 fill 3 20 @ 100: maker a fee 0.4, taker d fee 1
+            #5 a buy 100 @ 100 perp FILLED
+            #5 d sell 20 @ 100 perp FILLED
+            #9 fill 4 50 @ 89.02: maker b fee 0 pnl 549, taker a fee 0 pnl -549
+            #9 fill 5 30 @ 89.02: maker c fee 0 pnl 329.4, taker a fee 0 pnl -329.4
+            #9 fill 6 20 @ 89.02: maker d fee 0 pnl 219.6, taker a fee 0 pnl -219.6
+            #9 liquidation of a: DELEVERAGE sell 100 perp @ 89.02: b 50, c 30, d 20
+            #10 a 0 USDC 100 ETH; perp 0 cost 0
+            #10 b 10546.5 USDC 100 ETH; perp 0 cost 0
+            #10 c 10327.9 USDC 100 ETH; perp 0 cost 0
+            #10 d 10218.6 USDC 100 ETH; perp 0 cost 0
+            #10 fees 7 insurance 0
+            #10 in all 31100 USDC"#]],
+    );
+}
+
 /// a, long 100 at 100 with 1,098, has AV 898 < IMR 984.9 at 98. Its bids go, the farther first; its position does not, and it can sell at
 /// the bids: 60 @ 97.5 and 40 @ 97.2 for 5,850 + 3,888 = 9,738, a loss of 262, fee 4.869: 831.131.
 /// c 10,000 - 1.17, AV + 30; d 10,000 - 0.7776, AV + 32; b 9,995, AV + 200. Fees 7 + 4.869 + 1.17 + 0.7776.
