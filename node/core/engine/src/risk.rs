@@ -112,7 +112,7 @@ impl Engine {
     /// Whether the order just matched may stand, given the account's margin before it. `traded`: how much of it was filled.
     pub(crate) fn judge_margin(&self, taker: &Taker, before: &Margin, traded: Qty) -> Result<(), Reject> {
         let after = self.margin(taker.account);
-        if self.is_held_back(taker.account) && after.initial > before.initial {
+        if self.is_held_back(taker.account) && (after.initial > before.initial || self.has_opened(taker)) {
             return Err(Reject::MarketHeld);
         }
         // The third rule costs a second look, and is needed rarely.
@@ -127,6 +127,15 @@ impl Engine {
             true => Ok(()),
             false => Err(Reject::InsufficientMargin),
         }
+    }
+
+    /// Whether the order's fills did more than reduce the position: it grew, or turned over. IMR does not show it when an order of the other side
+    /// was as large.
+    fn has_opened(&self, taker: &Taker) -> bool {
+        let size = |holdings: &Holdings| holdings.market(taker.command.market).position.size;
+        let before = self.holdings.installed(taker.account).map_or(0, size);
+        let after = size(self.holdings.get(taker.account));
+        after.abs() > before.abs() || after.signum() == -before.signum() && after != 0
     }
 
     /// The account as it would be had the order been filled at its limit, when all it can do, with the account's other orders of its

@@ -12,6 +12,7 @@ mod random;
 mod reference;
 mod rules;
 mod safe_mode;
+mod scenarios;
 mod script;
 mod sessions;
 mod staging;

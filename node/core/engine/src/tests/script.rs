@@ -13,10 +13,13 @@
 //! price perp 105 | report 0 perp 105 [-3s]      1 ms later than the step before
 //! wait 10s | tick | seal | batch 0 1
 //! oracle perp 105                        as price, without showing it
-//! due                                    ticks while work is due, as the sequencer does
+//! due | due sum                          ticks while work is due, as the sequencer does; equal events counted
+//! each abc sell 1 @ market               the step for each of them
+//! times 300 a sell 1 @ market            the step so often; equal events counted
 //! insure 1000                            a deposit to the insurance fund
 //! halt OPERATOR | phase SPOT [5s] | resume 0
-//! show a | show funds | show perp
+//! show a | show funds | show perp | show mark btc | show funding btc
+//! show all                               what everybody has, and all of it together
 //! ```
 
 use super::world::{PERP, PERP_B, SPOT, World, address, genesis};
@@ -97,8 +100,20 @@ impl Run {
     fn step(&mut self, step: &str) -> Vec<String> {
         self.step += 1;
         let words: Vec<&str> = step.split_whitespace().collect();
-        let shown = match words[0] {
-            "show" => vec![self.show(words[1])],
+        self.run(&words).into_iter().map(|line| format!("#{} {line}", self.step)).collect()
+    }
+
+    fn run(&mut self, words: &[&str]) -> Vec<String> {
+        match words[0] {
+            "show" => self.show_words(&words[1..]),
+            "times" => {
+                let times: usize = words[1].parse().expect(words[1]);
+                counted((0..times).flat_map(|_| self.run(&words[2..])).collect())
+            }
+            "each" => {
+                words[1].split("").filter(|a| !a.is_empty()).flat_map(|a| self.run(&[&[a], &words[2..]].concat())).collect()
+            }
+            "due" if words.len() == 2 => counted(self.due()),
             "wait" => {
                 self.world.now = self.world.now.plus_ms(seconds(words[1]));
                 vec![]
@@ -115,20 +130,19 @@ impl Run {
                     // No publisher says two things at one instant.
                     self.world.now = self.world.now.plus_ms(1);
                 }
-                let command = self.command(&words);
+                let command = self.command(words);
                 if let Command::Place(order) = &command {
                     self.orders.insert(self.step, order.signed.hash);
                 }
                 self.world.apply(command).iter().map(describe).collect()
             }
-        };
-        shown.into_iter().map(|line| format!("#{} {line}", self.step)).collect()
+        }
     }
 
     /// Ticks while there is work due, as the sequencer does; funding is not shown.
     fn due(&mut self) -> Vec<String> {
         let mut shown = Vec::new();
-        for _ in 0..200 {
+        for _ in 0..1_000 {
             if !self.world.engine.due(self.world.now) {
                 return shown;
             }
@@ -343,6 +357,48 @@ impl Run {
         Command::Place(order)
     }
 
+    fn show_words(&self, words: &[&str]) -> Vec<String> {
+        let state = |name: &str| self.world.engine.markets.get(u32::from(market(name).expect(name).0));
+        match words {
+            ["all"] => self.show_all(),
+            ["mark", name] => vec![format!("{name} oracle {} mark {}", state(name).oracle, state(name).mark)],
+            ["funding", name] => {
+                let state = state(name);
+                vec![format!("{name} index {} F {}", state.funding_index, format_quantums(state.funding_pool))]
+            }
+            [what] => vec![self.show(what)],
+            other => panic!("nothing to show: {other:?}"),
+        }
+    }
+
+    /// Every party there is, and the whole: balances and F less costs, which nothing but deposits and withdrawals may change.
+    fn show_all(&self) -> Vec<String> {
+        let (engine, genesis) = (&self.world.engine, &self.world.genesis);
+        let actors: Vec<char> = ('a'..='z').filter(|actor| engine.account(&address(*actor)).is_some()).collect();
+        let mut lines: Vec<String> = actors.iter().map(|actor| self.show(&actor.to_string())).collect();
+        let mut funds = self.show("funds");
+        let fund = engine.account(&genesis.insurance_account).expect("an account of genesis").holdings;
+        let mut whole = 0;
+        for at in actors.iter().map(|actor| address(*actor)).chain([genesis.fee_account, genesis.insurance_account]) {
+            let holdings = engine.account(&at).expect("a known account").holdings;
+            whole += holdings.balances[0].total - holdings.markets.iter().map(|m| m.position.cost).sum::<i128>();
+        }
+        for (name, market) in [("perp", PERP), ("btc", PERP_B)] {
+            let position = fund.markets[usize::from(market.0)].position;
+            if position.size != 0 {
+                let (size, cost) = (format_quantums(position.size), format_quantums(position.cost));
+                funds += &format!("; {name} {size} cost {cost}");
+            }
+            let pool = engine.markets.get(u32::from(market.0)).funding_pool;
+            if pool != 0 {
+                funds += &format!("; F of {name} {}", format_quantums(pool));
+            }
+            whole += pool;
+        }
+        lines.extend([funds, format!("in all {} USDC", format_quantums(whole))]);
+        lines
+    }
+
     fn show(&self, what: &str) -> String {
         let engine = &self.world.engine;
         let amount = |asset: usize, at: &Address| {
@@ -387,6 +443,27 @@ impl Run {
             }
         }
     }
+}
+
+/// Equal lines once, with their number, in the order in which each was first seen; fills without the number of the trade, makers
+/// without how far they are filled.
+fn counted(lines: Vec<String>) -> Vec<String> {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for line in lines {
+        let line = match line.strip_prefix("fill ").and_then(|fill| fill.split_once(' ')) {
+            Some((_, fill)) => format!("fill {fill}"),
+            None => line,
+        };
+        let line = match line.split_once(" PARTIALLY_FILLED ") {
+            Some((order, _)) => format!("{order} PARTIALLY_FILLED"),
+            None => line,
+        };
+        match counts.iter_mut().find(|(known, _)| *known == line) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((line, 1)),
+        }
+    }
+    counts.into_iter().map(|(line, count)| format!("{count}x {line}")).collect()
 }
 
 fn actor(account: &Address) -> String {
