@@ -1,4 +1,5 @@
 // A whole exchange in one directory: settlement layer with our contracts, node, price publisher.
+import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,9 +10,11 @@ import { toQuantums } from "./units.mjs";
 import { Wallet } from "./wallet.mjs";
 
 export const genesisFile = join(repository, "genesis/dev.json");
-const keysFile = join(repository, "genesis/dev-keys.json");
+export const keysFile = join(repository, "genesis/dev-keys.json");
 const OPEN_TIMEOUT_MS = 60_000;
 const CREDIT_TIMEOUT_MS = 30_000;
+/** A `keel` command that is no server: the longest replays a whole journal. */
+const KEEL_TIMEOUT_MS = 60_000;
 /** Prices younger than this have come from the publishers, not from genesis. */
 const PRICE_FRESH_MS = 2_000;
 
@@ -97,6 +100,20 @@ export class Stack {
       this.node.assertRunning();
       return this.status();
     }, { timeoutMs: OPEN_TIMEOUT_MS });
+  }
+
+  /** Ends the node as an operator does; its data stays. */
+  async stopNode() {
+    const { node } = this;
+    this.node = undefined;
+    if ((await node.stop()).code !== 0) throw new Error(node.ending());
+  }
+
+  /** Runs a `keel` command with this node's configuration to its end. Resolves with {code, stdout, stderr}, whatever the code. */
+  keel(...args) {
+    const env = { ...process.env, ...withoutKeelVariables() };
+    return new Promise((resolve) => execFile(keelBinary(), ["--config", this.config, ...args], { env, timeout: KEEL_TIMEOUT_MS },
+      (error, stdout, stderr) => resolve({ code: error ? error.code ?? error.signal : 0, stdout, stderr })));
   }
 
   status() {

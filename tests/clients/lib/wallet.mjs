@@ -53,11 +53,28 @@ export class Wallet {
     return this.rpc.call(method, await this.signed(type, this.message(fields)));
   }
 
+  /** A request for this account that one of its session keys signed. */
+  signedBySession(privateKey, type, fields) {
+    const message = this.message(fields);
+    const { r, s } = ec.starkCurve.sign(this.hash(type, message), privateKey);
+    const signature = [r, s].map((part) => encode.addHexPrefix(part.toString(16)));
+    return { message, signature, sessionKey: ec.starkCurve.getStarkKey(privateKey) };
+  }
+
   register(template = this.template) {
     return this.#send("trade_register", "Register", { key: this.publicKey, template });
   }
   place(order) {
     return this.#send("trade_placeOrder", "Order", order);
+  }
+  /** `size` is the new total, fills included. */
+  modify(order, price, size) {
+    return this.#send("trade_modifyOrder", "ModifyOrder", { order, price, size });
+  }
+  /** Up to 20 of [type, fields] in one call; their outcomes in the same order. */
+  async batch(requests) {
+    const signed = await Promise.all(requests.map(async ([type, fields]) => ({ type, ...(await this.signed(type, this.message(fields))) })));
+    return (await this.rpc.call("trade_batch", { requests: signed })).results;
   }
   /** `which` names the order: {order} or {clientId}. */
   cancel(which) {
@@ -65,6 +82,20 @@ export class Wallet {
   }
   cancelAll(market = "ALL") {
     return this.#send("trade_cancelAll", "CancelAll", { market });
+  }
+  /** Milliseconds; 0 takes it back. */
+  scheduleCancel(at) {
+    return this.#send("trade_scheduleCancel", "ScheduleCancel", { at: String(at) });
+  }
+  /** `terms`: {expiry, markets, maxOrderNotional}. */
+  grant(key, terms) {
+    return this.#send("trade_addSessionKey", "SessionKey", { key, scope: "TRADE", ...terms });
+  }
+  revoke(key) {
+    return this.#send("trade_revokeSessionKey", "RevokeSessionKey", { key });
+  }
+  transfer(recipient, asset, amount) {
+    return this.#send("trade_transfer", "Transfer", { recipient, asset, amount });
   }
   withdraw(asset, amount, recipient) {
     return this.#send("trade_withdraw", "Withdraw", { asset, amount, recipient });

@@ -15,6 +15,9 @@ const MARK_SHARE_PERCENT: i128 = 90;
 /// Quantums a market's value and requirements may be off by rounding.
 const ROUNDING_PER_MARKET: i128 = 4;
 
+/// A kept range is renewed when it is this many times narrower than it might be.
+const NARROW: i128 = 16;
+
 /// One edge of a range, of all accounts in a market.
 type Edge = BTreeSet<(i128, u32)>;
 
@@ -37,6 +40,32 @@ struct Range {
     index_high: i128,
 }
 
+impl Range {
+    /// Half as far: what is kept, so that a small change of the account leaves it in its place.
+    fn halved(self, (mark, index): (i128, i128)) -> Range {
+        let near = |edge: i128, at: i128, nowhere: i128| if edge == nowhere { edge } else { at + (edge - at) / 2 };
+        // An edge is never at the mark itself, where it would be left at once.
+        Range {
+            market: self.market,
+            mark_low: near(self.mark_low, mark, i128::MIN).min(self.mark_low.max(mark - 1)),
+            mark_high: near(self.mark_high, mark, i128::MAX).max(self.mark_high.min(mark + 1)),
+            index_low: near(self.index_low, index, i128::MIN).min(self.index_low.max(index - 1)),
+            index_high: near(self.index_high, index, i128::MAX).max(self.index_high.min(index + 1)),
+        }
+    }
+
+    /// Whether it lies within a range that is safe now, and is not so narrow that it would be left again and again.
+    fn still_serves(&self, safe: &Range) -> bool {
+        let inside = self.market == safe.market
+            && self.mark_low >= safe.mark_low
+            && self.mark_high <= safe.mark_high
+            && self.index_low >= safe.index_low
+            && self.index_high <= safe.index_high;
+        let wide = |range: &Range| range.mark_high.saturating_sub(range.mark_low);
+        inside && (wide(safe) == i128::MAX || wide(self).saturating_mul(NARROW) >= wide(safe))
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -52,6 +81,8 @@ pub(crate) struct Watch {
     touched: Vec<u32>,
     /// Markets whose mark or index it changes.
     moved: Vec<MarketId>,
+    /// Accounts whose range those have left.
+    left: BTreeSet<u32>,
     /// Accounts computed anew, ever: what a benchmark shows.
     pub(crate) visits: u64,
 }
@@ -66,6 +97,7 @@ impl Watch {
             short: BTreeSet::new(),
             touched: Vec::new(),
             moved: Vec::new(),
+            left: BTreeSet::new(),
             visits: 0,
         }
     }
@@ -86,6 +118,14 @@ impl Watch {
 
     pub fn is_short(&self, account: u32) -> bool {
         self.short.contains(&account)
+    }
+
+    /// Whether the account's ranges need not change: it is neither at risk nor short, and each still serves.
+    fn holds(&self, account: u32, safe: &[Range]) -> bool {
+        let kept = self.ranges.get(&account).is_some_and(|kept| {
+            kept.len() == safe.len() && kept.iter().zip(safe).all(|(kept, safe)| kept.still_serves(safe))
+        });
+        kept && !self.left.contains(&account)
     }
 
     fn remove(&mut self, account: u32) {
@@ -218,30 +258,41 @@ impl Engine {
         if self.watch.touched.is_empty() && self.watch.moved.is_empty() {
             return;
         }
-        let mut accounts: BTreeSet<u32> = self.watch.touched.iter().copied().collect();
+        let mut left = std::mem::take(&mut self.watch.left);
+        left.clear();
         for market in &self.watch.moved {
             let state = self.markets.get(u32::from(market.0));
-            self.watch.outside(*market, state.mark, state.funding_index, &mut accounts);
+            self.watch.outside(*market, state.mark, state.funding_index, &mut left);
         }
+        self.watch.left = left;
+        let mut accounts = std::mem::take(&mut self.watch.touched);
+        accounts.extend(&self.watch.left);
         if !self.watch.moved.is_empty() {
             accounts.extend(self.watch.at_risk_since.keys());
             accounts.extend(&self.watch.short);
         }
-        for account in accounts {
-            self.look_at(account);
+        accounts.sort_unstable();
+        accounts.dedup();
+        for account in &accounts {
+            self.look_at(*account);
         }
+        self.watch.touched = accounts;
     }
 
     /// Computes one account anew: where it stands, and how far the markets may move before it must be looked at again.
     fn look_at(&mut self, account: u32) {
         self.watch.visits += 1;
-        self.watch.remove(account);
         let holdings = self.holdings.get(account);
         let standing = self.standing(holdings, account);
         let at_risk = account != self.insurance_account && standing.is_at_risk();
         let short = standing.is_short();
         // Those are looked at whenever a market moves; they need no range.
-        let ranges = if at_risk || short { Vec::new() } else { self.ranges(holdings, &standing) };
+        let safe = if at_risk || short { Vec::new() } else { self.ranges(holdings, &standing) };
+        if !safe.is_empty() && self.watch.holds(account, &safe) {
+            return;
+        }
+        let ranges = safe.iter().map(|range| range.halved(self.mark_of(range.market))).collect();
+        self.watch.remove(account);
         self.watch.insert(account, ranges);
         if at_risk {
             let since = self.liquidations.get(&account).map_or(0, |liquidation| liquidation.marks);
@@ -254,6 +305,11 @@ impl Engine {
         if short {
             self.watch.short.insert(account);
         }
+    }
+
+    fn mark_of(&self, market: MarketId) -> (i128, i128) {
+        let state = self.markets.get(u32::from(market.0));
+        (i128::from(state.mark.0), state.funding_index)
     }
 
     /// Ranges within which the account's buffer cannot be used up.

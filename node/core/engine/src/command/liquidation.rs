@@ -60,6 +60,9 @@ impl Engine {
             let decision = self.close_on_book(account, &inputs);
             let receipt = LiquidationReceipt { account: self.address(account), attempts, inputs, fund: None, decision };
             self.plan.events.push(Event::Liquidation(Box::new(receipt)));
+        } else if self.is_held_back(self.insurance_account) {
+            // The fund takes no risk on a mark nobody trusts, and without its word nobody is deleveraged: at the next mark.
+            state.marks = self.now.marks;
         } else {
             let fund = self.margin_inputs(self.insurance_account);
             let decision = match rule::fund_can_take(&fund, &inputs) {
