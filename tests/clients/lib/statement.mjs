@@ -69,14 +69,14 @@ export class Statement {
     this.balances[symbol] = (this.balances[symbol] ?? 0n) + quantums;
   }
 
-  #fill({ market, base, type }, fill, rate, indexAt) {
+  #fill({ market, base }, fill, rate, indexAt) {
     const [price, size] = [fill.price, fill.size].map(toQuantums);
     const signed = fill.side === "BUY" ? size : -size;
     const value = price * signed / UNIT;
     const charged = fee(abs(value), rate);
     assert.equal(fill.fee, fromQuantums(charged), `fee of trade ${fill.tradeId} in ${market}`);
     this.#credit(QUOTE, -charged);
-    if (type === "SPOT") {
+    if (base) {
       this.#credit(base, signed);
       this.#credit(QUOTE, -value);
       return;
