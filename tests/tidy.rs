@@ -67,6 +67,7 @@ const ALLOWED_EDGES: &[(&str, &[&str])] = &[
         "keel-rpc",
         &["keel-types", "keel-commitment", "keel-ingress", "keel-feeds", "keel-store", "keel-batches", "keel-contracts"],
     ),
+    ("keel-fuzz", &["keel-types", "keel-ledger", "keel-engine", "keel-contracts", "keel-ingress"]),
 ];
 
 #[test]

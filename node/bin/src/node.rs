@@ -150,15 +150,7 @@ impl Running {
         };
         let monitor = monitor::start(config, gate, published.clone(), inbox.clone(), settlement.clone(), data.incidents())?;
         let status = Arc::new(status::Status::new(settlement.clone(), config.guard.config().phases));
-        let context = RpcContext {
-            genesis,
-            published: published.clone(),
-            feeds,
-            ingress: ingress.clone(),
-            inbox: inbox.clone(),
-            store,
-            status,
-        };
+        let context = RpcContext { genesis, published: published.clone(), feeds, ingress: ingress.clone(), store, status };
         let secret = data.jwt_secret(config.rpc.jwt_secret.as_deref())?;
         let admin = AdminConfig { listen: config.rpc.admin_listen, secret: JwtSecret::from_file(&secret)? };
         let rpc = keel_rpc::Config { public: config.rpc.listen, admin: Some(admin) };
@@ -243,7 +235,7 @@ impl Running {
             Ended::Signal { broken: false } => tracing::info!("stopping"),
         }
         // While commands are still taken: who asked for it has no orders left at an exchange that is away.
-        self.servers.lose_sessions();
+        runtime.block_on(self.servers.lose_sessions());
         self.ingress.close();
         self.monitor.stop();
         self.control.stop.store(true, std::sync::atomic::Ordering::Release);

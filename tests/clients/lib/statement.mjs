@@ -24,14 +24,38 @@ export async function wholeHistory(rpc, method, params, rows) {
   return all.reverse();
 }
 
+/** Every step of the funding indices while it listens: history keeps one row a minute, the `mark` stream shows each sample. */
+export class FundingSamples {
+  /** By market, oldest first: {ts, index, rate}. */
+  samples = {};
+
+  static async listen(connection, markets) {
+    const heard = new FundingSamples();
+    for (const market of markets) {
+      const rows = (heard.samples[market] = []);
+      await connection.subscribe({ channel: "mark", market }, ({ data }) => {
+        if (!data) return; // the last message of a stream that ends
+        const ts = data.fundingTs ?? "0";
+        if (rows.at(-1)?.ts !== ts) rows.push({ ts, index: data.fundingIndex, rate: data.fundingRate });
+      });
+    }
+    return heard;
+  }
+
+  at(market, ts) {
+    const rows = this.samples[market];
+    return toQuantums((rows.findLast((row) => BigInt(row.ts) <= BigInt(ts)) ?? rows[0]).index);
+  }
+}
+
 export class Statement {
   balances = {};
   positions = {};
   /** What each realised funding payment was. */
   funding = [];
 
-  /** `deposits`: {symbol: decimal text}. */
-  static async of(stack, account, deposits) {
+  /** `deposits`: {symbol: decimal text}. `samples`: the funding samples of its time. */
+  static async of(stack, account, deposits, samples) {
     const statement = new Statement();
     for (const [symbol, amount] of Object.entries(deposits)) statement.#credit(symbol, toQuantums(amount));
     const { rpc } = stack;
@@ -40,17 +64,12 @@ export class Statement {
     const [fills, transfers, receipts] = await Promise.all([
       history("trade_fillHistory", "fills"), history("trade_transferHistory", "transfers"), history("trade_liquidations", "liquidations"),
     ]);
-    const indices = {};
-    for (const name of new Set([...fills, ...receipts.flatMap(({ inputs }) => inputs.markets)].map(({ market }) => market))) {
-      indices[name] = await wholeHistory(rpc, "market_fundingHistory", { market: name }, "funding");
-    }
-    const indexAt = (market, seq) => toQuantums(indices[market].findLast((row) => BigInt(row.seq) <= BigInt(seq))?.index ?? "0");
     const liquidated = new Set(receipts.map(({ seq }) => seq));
     const entries = [
       ...fills.map((fill) => [fill.seq, () => {
         const market = markets[fill.market];
         const rate = liquidated.has(fill.seq) ? 0n : ppm(fill.maker ? market.feeMaker : market.feeTaker);
-        statement.#fill(market, fill, rate, indexAt);
+        statement.#fill(market, fill, rate, samples);
       }]),
       ...transfers.map((transfer) => [transfer.seq, () => {
         const incoming = BigInt(transfer.recipient) === BigInt(account);
@@ -69,7 +88,7 @@ export class Statement {
     this.balances[symbol] = (this.balances[symbol] ?? 0n) + quantums;
   }
 
-  #fill({ market, base }, fill, rate, indexAt) {
+  #fill({ market, base }, fill, rate, samples) {
     const [price, size] = [fill.price, fill.size].map(toQuantums);
     const signed = fill.side === "BUY" ? size : -size;
     const value = price * signed / UNIT;
@@ -81,7 +100,7 @@ export class Statement {
       this.#credit(QUOTE, -value);
       return;
     }
-    const realized = this.#trade(market, signed, value, indexAt(market, fill.seq));
+    const realized = this.#trade(market, signed, value, samples.at(market, fill.ts));
     assert.equal(fill.realizedPnl, fromQuantums(realized), `result of trade ${fill.tradeId} in ${market}`);
   }
 

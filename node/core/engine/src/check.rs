@@ -176,10 +176,9 @@ impl Engine {
         for (i, holdings) in self.holdings.all_installed().iter().enumerate() {
             let account = i as u32;
             let standing = self.standing(holdings, account);
-            let exposed = self.rules.perpetuals.iter().any(|market| !holdings.market(*market).is_idle());
             let at_risk = account != self.insurance_account && standing.is_at_risk();
             let known = (self.watch.is_at_risk(account), self.watch.is_short(account));
-            if known != (at_risk, exposed && standing.is_short()) {
+            if known != (at_risk, standing.is_short()) {
                 found.push(Violation::Watch { account: self.address(account) });
             }
         }

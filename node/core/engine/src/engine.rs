@@ -12,7 +12,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use keel_book::Book;
 use keel_ledger::{Holdings, Margin, Totals};
 use keel_types::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 /// What came of a command.
@@ -59,8 +59,10 @@ pub(crate) struct Globals {
     pub phase: PhaseState,
     /// Operators that resumed the running incident, each once.
     pub operators: Vec<u8>,
-    /// Prices taken into use so far: "the next mark" is a higher number.
+    /// Prices taken into use so far.
     pub marks: u64,
+    /// When the last of a perpetual was.
+    pub mark_ts: Ts,
     /// [Globals::marks] when the insurance fund last tried to unwind.
     pub fund_marks: u64,
 }
@@ -78,6 +80,8 @@ pub(crate) struct Plan {
     pub message_consumed: Option<u64>,
     pub incident: Option<IncidentValue>,
     pub forget_nonces: bool,
+    /// An account that takes on new risk while others are in grace.
+    pub ungraced: Option<u32>,
     /// A liquidation that goes on; `None` in it: ends.
     pub liquidation: Option<(u32, Option<Liquidation>)>,
     /// A session key's new terms, or its end.
@@ -105,6 +109,8 @@ pub struct Engine {
     pub(crate) globals: Globals,
     /// Accounts whose liquidation has begun, by index.
     pub(crate) liquidations: BTreeMap<u32, Liquidation>,
+    /// Accounts that took on new risk since the running incident began, or in the grace after it: no grace is theirs.
+    pub(crate) ungraced: BTreeSet<u32>,
     /// Who must be looked at when a mark moves; follows from the rest.
     pub(crate) watch: Watch,
     /// What a time or a mark will set off; follows from orders, accounts and markets.
@@ -163,6 +169,7 @@ impl Engine {
             phase,
             operators: Vec::new(),
             marks: 0,
+            mark_ts: Ts(0),
             fund_marks: 0,
         };
         Engine {
@@ -175,6 +182,7 @@ impl Engine {
             messages: Ranges::default(),
             incidents: Vec::new(),
             liquidations: BTreeMap::new(),
+            ungraced: BTreeSet::new(),
             watch: Watch::new(genesis.markets.len()),
             now: globals.clone(),
             globals,
@@ -276,6 +284,7 @@ impl Engine {
                 None => drop(self.liquidations.remove(&account)),
             }
         }
+        self.install_ungraced();
         self.note_watched();
         if self.plan.forget_nonces {
             self.accounts.forget_nonces(self.now.ts);
@@ -332,6 +341,16 @@ impl Engine {
             let kept = &mut self.accounts.get_mut(account).cancel_at;
             self.due.move_switch(account, *kept, at);
             *kept = at;
+        }
+    }
+
+    fn install_ungraced(&mut self) {
+        self.ungraced.extend(self.plan.ungraced);
+        // Open again, or an incident begins: everybody is alike.
+        let phase = self.now.phase;
+        let over = phase.phase == Phase::Open && self.now.ts >= phase.grace_until;
+        if !self.ungraced.is_empty() && (over || phase.phase == Phase::Halted) {
+            self.ungraced.clear();
         }
     }
 

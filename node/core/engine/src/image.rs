@@ -9,7 +9,7 @@
 //! | tag | sections, in this order | bytes: borsh of |
 //! |---|---|---|
 //! | 1 rules | one, number 0 | genesis hash |
-//! | 2 globals | one, number 0 | seq, ts, height, batches, withdrawals, phase, operators; marks counted; consumed messages; incidents; liquidations begun; number of accounts; number of tag 7 |
+//! | 2 globals | one, number 0 | seq, ts, height, batches, withdrawals, phase, operators; marks counted; consumed messages; incidents; liquidations begun; accounts out of grace; number of accounts; number of tag 7 |
 //! | 3 totals | one, number 0 | deposited and withdrawn of each asset |
 //! | 4 market | one per market | prices, reports, hold, trades, open interest, funding |
 //! | 5 book | one per market | orders in (side, price, time) order: buys, then sells; rising price; the queue |
@@ -61,6 +61,7 @@ struct GlobalsImage {
     messages: Ranges,
     incidents: Vec<IncidentValue>,
     liquidations: BTreeMap<u32, Liquidation>,
+    ungraced: BTreeSet<u32>,
     accounts: u32,
     nonce_buckets: u32,
 }
@@ -251,6 +252,7 @@ impl Engine {
                 put(out, &self.messages);
                 put(out, &self.incidents);
                 put(out, &self.liquidations);
+                put(out, &self.ungraced);
                 put(out, &self.accounts.len());
                 put(out, &(self.accounts.buckets().len() as u32));
             }
@@ -311,6 +313,7 @@ impl Engine {
         engine.messages = globals.messages;
         engine.incidents = globals.incidents;
         engine.liquidations = globals.liquidations;
+        engine.ungraced = globals.ungraced;
         let totals: Vec<Totals> = sections.next(TAG_TOTALS, 0)?;
         ensure(totals.len() == genesis.assets.len(), TAG_TOTALS, 0)?;
         engine.totals = Staged::new(totals);

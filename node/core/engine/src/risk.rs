@@ -93,8 +93,10 @@ impl Engine {
     /// one that would add risk while its account may not. [spec exchange, Orders]
     pub(crate) fn maker_allowance(&self, slot: u32, wanted: Qty) -> Result<Qty, Reason> {
         let order = self.orders.get(slot);
-        if !matches!(self.rules.market(order.market).kind, MarketKind::Perpetual(_)) {
-            return Ok(wanted);
+        if matches!(self.rules.market(order.market).kind, MarketKind::Spot { .. }) {
+            // A spot buy turns collateral into what counts as zero: it adds risk, also when it was placed before the loss.
+            let adds = order.side == Side::Buy && (self.is_held_back(order.account) || !self.may_add_risk(order.account));
+            return if adds { Err(Reason::Margin) } else { Ok(wanted) };
         }
         let reducible = self.holdings.get(order.account).market(order.market).reducible(order.side);
         // Not larger than `wanted`, so it fits.
@@ -110,10 +112,13 @@ impl Engine {
     }
 
     /// Whether the order just matched may stand, given the account's margin before it. `traded`: how much of it was filled.
-    pub(crate) fn judge_margin(&self, taker: &Taker, before: &Margin, traded: Qty) -> Result<(), Reject> {
+    pub(crate) fn judge_margin(&mut self, taker: &Taker, before: &Margin, traded: Qty) -> Result<(), Reject> {
         let after = self.margin(taker.account);
         if self.is_held_back(taker.account) && (after.initial > before.initial || self.has_opened(taker)) {
             return Err(Reject::MarketHeld);
+        }
+        if after.initial > before.initial && (self.in_grace() || self.now.phase.phase == Phase::ReduceOnly) {
+            self.plan.ungraced = Some(taker.account);
         }
         // The third rule costs a second look, and is needed rarely.
         let stands = |reduction| keel_ledger::accepts(before, &self.counted(after), !traded.is_zero(), reduction);

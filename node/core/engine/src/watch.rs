@@ -71,10 +71,10 @@ impl Range {
 pub(crate) struct Watch {
     edges: Vec<MarketEdges>,
     ranges: BTreeMap<u32, Vec<Range>>,
-    /// Accounts with a position and AV < MMR, by (mark count of the last step of their liquidation, account).
-    at_risk: BTreeSet<(u64, u32)>,
+    /// Accounts with a position and AV < MMR, by (time of the last step of their liquidation, account).
+    at_risk: BTreeSet<(Ts, u32)>,
     /// The same, to find the place.
-    at_risk_since: BTreeMap<u32, u64>,
+    at_risk_since: BTreeMap<u32, Ts>,
     /// Accounts with AV < IMR and orders whose cancelling helps.
     short: BTreeSet<u32>,
     /// Accounts whose holdings the running command changes.
@@ -102,9 +102,14 @@ impl Watch {
         }
     }
 
-    /// The account to liquidate next, if its last step was before mark number `marks`.
-    pub fn first_at_risk(&self, marks: u64) -> Option<u32> {
-        self.at_risk.first().filter(|(since, _)| *since < marks).map(|(_, account)| *account)
+    /// The account to liquidate next, if its last step was not after `newest`.
+    pub fn first_at_risk(&self, newest: Ts) -> Option<u32> {
+        self.at_risk.first().filter(|(since, _)| *since <= newest).map(|(_, account)| *account)
+    }
+
+    /// Whether this one may be.
+    pub fn is_ready(&self, account: u32, newest: Ts) -> bool {
+        self.at_risk_since.get(&account).is_some_and(|since| *since <= newest)
     }
 
     /// The account whose orders must be cancelled next.
@@ -228,6 +233,11 @@ impl Engine {
         standing
     }
 
+    /// Whether an account can be at risk or short at all: it has something open in a perpetual, or quote set aside that a loss may have eaten.
+    pub(crate) fn is_watched(&self, holdings: &Holdings) -> bool {
+        holdings.balance(QUOTE).reserved > 0 || self.rules.perpetuals.iter().any(|m| !holdings.market(*m).is_idle())
+    }
+
     /// Terms with the base imf.
     fn base_terms(&self, market: MarketId) -> MarginTerms {
         MarginTerms { imf_ppm: self.rules.perpetual(market).imf_ppm, ..self.terms(market) }
@@ -237,9 +247,8 @@ impl Engine {
     pub(crate) fn note_watched(&mut self) {
         self.watch.touched.clear();
         self.watch.moved.clear();
-        let exposed = |holdings: &Holdings| self.rules.perpetuals.iter().any(|m| !holdings.market(*m).is_idle());
         for (account, before, after) in self.holdings.changes() {
-            if exposed(after) || before.is_some_and(exposed) {
+            if self.is_watched(after) || before.is_some_and(|before| self.is_watched(before)) {
                 self.watch.touched.push(account);
             }
         }
@@ -295,7 +304,7 @@ impl Engine {
         self.watch.remove(account);
         self.watch.insert(account, ranges);
         if at_risk {
-            let since = self.liquidations.get(&account).map_or(0, |liquidation| liquidation.marks);
+            let since = self.liquidations.get(&account).map_or(Ts(0), |liquidation| liquidation.ts);
             self.watch.at_risk.insert((since, account));
             self.watch.at_risk_since.insert(account, since);
         } else {
@@ -368,8 +377,7 @@ impl Engine {
     pub(crate) fn watch_all(&mut self) {
         self.watch = Watch::new(self.rules.genesis.markets.len());
         for account in 0..self.accounts.len() {
-            let holdings = self.holdings.get(account);
-            if self.rules.perpetuals.iter().any(|market| !holdings.market(*market).is_idle()) {
+            if self.is_watched(self.holdings.get(account)) {
                 self.look_at(account);
             }
         }

@@ -233,18 +233,19 @@ pub fn weight(candidate: &DeleverageCandidate, mark: Price) -> i128 {
 }
 
 /// Step 4: what each candidate gives of `size`: in proportion to its weight, capped at its position, in lots by largest remainder, ties by address.
-/// Those in profit first; only when all of them are used up the others, by |pos| alone. The shares add up to `size` when the candidates hold that much.
-pub fn deleverage_shares(size: Qty, lot: Qty, mark: Price, candidates: &[DeleverageCandidate]) -> Vec<DeleverageShare> {
+/// Nobody gives more than leaves it at zero or above at the deleveraging price, and nobody gives who is not in profit; so the shares may
+/// add up to less than `size`. `mark` values the candidates, `price` is what they are closed at.
+pub fn deleverage_shares(
+    size: Qty,
+    lot: Qty,
+    (mark, price): (Price, Price),
+    candidates: &[DeleverageCandidate],
+) -> Vec<DeleverageShare> {
     let lot = i128::from(lot.0);
-    let capacity: Vec<i128> = candidates.iter().map(|c| c.size.0.abs() / lot).collect();
-    let profitable: Vec<i128> = candidates.iter().map(|c| weight(c, mark)).collect();
-    let others: Vec<i128> =
-        candidates.iter().zip(&profitable).map(|(c, w)| if *w == 0 { c.size.0.abs() } else { 0 }).collect();
+    let capacity: Vec<i128> = candidates.iter().map(|c| capacity(c, lot, mark, price)).collect();
+    let weights: Vec<i128> = candidates.iter().map(|c| weight(c, mark)).collect();
     let mut given = vec![0i128; candidates.len()];
-    let mut left = i128::from(size.0) / lot;
-    for weights in [&profitable, &others] {
-        left -= share_out(left, weights, &capacity, candidates, &mut given);
-    }
+    share_out(i128::from(size.0) / lot, &weights, &capacity, candidates, &mut given);
     let shares = candidates.iter().zip(given).filter(|(_, lots)| *lots > 0);
     shares
         .map(|(c, lots)| DeleverageShare {
@@ -252,6 +253,19 @@ pub fn deleverage_shares(size: Qty, lot: Qty, mark: Price, candidates: &[Delever
             size: Qty(u64::try_from(lots * lot).expect("a part of a position")),
         })
         .collect()
+}
+
+/// Lots a candidate can give: its position, and no more than its account value can lose by the price being worse than mark.
+fn capacity(candidate: &DeleverageCandidate, lot: i128, mark: Price, price: Price) -> i128 {
+    let held = candidate.size.0.abs() / lot;
+    // A long is closed by selling at `price`, a short by buying.
+    let worse = candidate.size.0.signum() * (i128::from(mark.0) - i128::from(price.0));
+    if worse <= 0 {
+        return held;
+    }
+    // Each lot rounds by less than a quantum.
+    let cost = div_ceil(worse * lot, i128::from(QUANTUMS_PER_UNIT)) + 1;
+    held.min(candidate.value.0.max(0) / cost)
 }
 
 /// Shares out `lots` by weight: whoever is owed as much as it has gives all of it and the rest is shared again; then the whole parts,
@@ -347,7 +361,8 @@ pub fn recompute(receipt: &LiquidationReceipt) -> Vec<Mismatch> {
             compare(&mut found, "the fund can take it over", false, fund_can_take(fund, &receipt.inputs));
             let needed = deleverage_size(&receipt.inputs, fund, *market, *price);
             let terms = receipt.inputs.markets.iter().find(|m| m.market == *market);
-            let expected = terms.map(|m| deleverage_shares(needed, m.lot_size, m.mark, candidates)).unwrap_or_default();
+            let expected =
+                terms.map(|m| deleverage_shares(needed, m.lot_size, (m.mark, *price), candidates)).unwrap_or_default();
             compare(&mut found, "shares", shares.clone(), expected);
             compare(&mut found, "size", u128::from(size.0), shares.iter().map(|share| u128::from(share.size.0)).sum());
         }
@@ -358,5 +373,50 @@ pub fn recompute(receipt: &LiquidationReceipt) -> Vec<Mismatch> {
 fn compare<T: PartialEq + std::fmt::Debug>(found: &mut Vec<Mismatch>, what: &'static str, stated: T, recomputed: T) {
     if stated != recomputed {
         found.push(Mismatch { what, stated: format!("{stated:?}"), recomputed: format!("{recomputed:?}") });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIT: i128 = QUANTUMS_PER_UNIT as i128;
+
+    /// A long of `size` bought at `entry`, with an account value, at a mark of 100.
+    fn long(account: u64, size: i128, entry: i128, value: i128) -> DeleverageCandidate {
+        DeleverageCandidate {
+            account: Address(Felt::from(account)),
+            size: Amount(size * UNIT),
+            cost: Amount(size * entry * UNIT),
+            profit: Amount(size * (100 - entry) * UNIT),
+            value: Amount(value * UNIT),
+        }
+    }
+
+    fn shares(size: i128, price: u64, candidates: &[DeleverageCandidate]) -> Vec<(u64, i128)> {
+        let units = |n: u64| Price(n * QUANTUMS_PER_UNIT);
+        let shares =
+            deleverage_shares(Qty((size * UNIT) as u64), Qty(QUANTUMS_PER_UNIT), (units(100), units(price)), candidates);
+        shares.iter().map(|s| (u64::try_from(s.account.0).unwrap(), i128::from(s.size.0) / UNIT)).collect()
+    }
+
+    #[test]
+    fn equal_weights_share_equally_and_the_odd_lot_goes_to_the_lower_address() {
+        let two = [long(1, 10, 90, 100), long(2, 10, 90, 100)];
+        assert_eq!(shares(7, 100, &two), [(1, 4), (2, 3)]);
+    }
+
+    #[test]
+    fn nobody_gives_more_than_it_has_and_the_rest_shares_again() {
+        let of = [long(1, 2, 50, 100), long(2, 20, 90, 2_000), long(3, 20, 90, 2_000)];
+        assert_eq!(shares(12, 100, &of), [(1, 2), (2, 5), (3, 5)]);
+        assert_eq!(shares(100, 100, &of), [(1, 2), (2, 20), (3, 20)]);
+    }
+
+    #[test]
+    fn nobody_is_closed_below_zero_and_nobody_without_profit_is_closed() {
+        // At 90 a long loses 10 a unit against mark: 35 of account value carry three (each lot counts a quantum more).
+        let of = [long(1, 10, 95, 35), long(2, 10, 95, 1_000), long(3, 10, 101, 1_000)];
+        assert_eq!(shares(100, 90, &of), [(1, 3), (2, 10)]);
     }
 }

@@ -1,5 +1,6 @@
 use crate::*;
 use borsh::{BorshDeserialize, BorshSerialize};
+use std::io::{Error, ErrorKind};
 
 /// One batch of commands, made durable by one synced append. Records form a hash chain.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
@@ -23,13 +24,19 @@ impl Record {
     pub fn encode(&self) -> Vec<u8> {
         borsh::to_vec(self).expect("writing to a Vec cannot fail")
     }
-    /// From canonical bytes; the whole slice must be used.
+    /// From canonical bytes; the whole slice must be used. Refuses a record without commands, and one whose numbers pass the last
+    /// there is: its [Record::last_seq] would not exist.
     pub fn decode(bytes: &[u8]) -> std::io::Result<Record> {
-        borsh::from_slice(bytes)
+        let record: Record = borsh::from_slice(bytes)?;
+        let after_first = (record.commands.len() as u64).checked_sub(1);
+        if after_first.and_then(|more| record.first_seq.0.checked_add(more)).is_none() {
+            return Err(Error::new(ErrorKind::InvalidData, "a record without a last command"));
+        }
+        Ok(record)
     }
     /// Sequence number of the last command.
     pub fn last_seq(&self) -> Seq {
-        Seq(self.first_seq.0 + self.commands.len() as u64 - 1)
+        Seq(self.first_seq.0 + (self.commands.len() as u64 - 1))
     }
 }
 
@@ -55,5 +62,31 @@ impl Released {
     /// Sequence number of the last command.
     pub fn last_seq(&self) -> Seq {
         self.executed.last().map_or(Seq(0), |e| e.seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_without_commands_or_past_the_last_number_is_refused() {
+        let record = |first_seq, ticks| Record {
+            prev: Bytes32::default(),
+            first_seq: Seq(first_seq),
+            ts: Ts(1),
+            commands: vec![Command::Tick; ticks],
+        };
+        for (first_seq, ticks, last_seq) in [
+            (1, 1, Some(1)),
+            (5, 3, Some(7)),
+            (u64::MAX, 1, Some(u64::MAX)),
+            (1, 0, None),
+            (0, 0, None),
+            (u64::MAX, 2, None),
+        ] {
+            let decoded = Record::decode(&record(first_seq, ticks).encode()).ok();
+            assert_eq!(decoded.map(|record| record.last_seq().0), last_seq, "{ticks} commands from {first_seq}");
+        }
     }
 }

@@ -1,11 +1,11 @@
 use crate::error::RpcError;
 use crate::limits::{HISTORY_LAG_MAX, STORE_READ_QUEUE_TIMEOUT, STORE_READS_AT_ONCE_MAX};
 use crate::server::Client;
-use crate::streams::session::Sessions;
+use crate::streams::session::{Sessions, lost_through};
 use jsonrpsee::RpcModule;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use keel_feeds::{Feeds, PhaseView, Published};
-use keel_ingress::{Inbox, Ingress, IngressError};
+use keel_ingress::{Ingress, IngressError};
 use keel_store::{BatchStatus, Store};
 use keel_types::{BatchId, Bytes32, Genesis, Height, Ts};
 use serde_json::Value;
@@ -20,8 +20,6 @@ pub struct RpcContext {
     pub published: Published,
     pub feeds: Feeds,
     pub ingress: Ingress,
-    /// For what a session sends unsigned.
-    pub inbox: Inbox,
     pub store: Store,
     pub status: Arc<dyn NodeStatus>,
 }
@@ -84,7 +82,7 @@ impl std::ops::Deref for Shared {
 
 impl Shared {
     pub(crate) fn new(context: RpcContext) -> Arc<Shared> {
-        let sessions = Sessions::new(context.inbox.clone());
+        let sessions = Sessions::new(lost_through(context.ingress.clone()));
         Arc::new(Shared { context, sessions, store_reads: Semaphore::new(STORE_READS_AT_ONCE_MAX) })
     }
 

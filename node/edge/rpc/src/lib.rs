@@ -62,8 +62,11 @@ pub struct ServerHandles {
 impl ServerHandles {
     /// Every session is about to be lost, because the node stops: cancel-on-disconnect is carried out while the sequencer still takes
     /// commands. No session can be opened afterwards.
-    pub fn lose_sessions(&self) {
-        self.sessions.all_closed();
+    pub async fn lose_sessions(&self) {
+        for cancel in self.sessions.all_closed() {
+            // One that is not queued in time was logged; stopping goes on.
+            let _ = tokio::time::timeout(limits::LOSE_SESSION_TIMEOUT, cancel).await;
+        }
     }
 
     /// Names of the methods that `/rpc` answers to.

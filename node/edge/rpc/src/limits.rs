@@ -74,3 +74,6 @@ pub const EVENT_FILTER_ADDRESSES_MAX: usize = 256;
 pub const ADMIN_REASON_BYTES_MAX: usize = 256;
 /// An admin token's `iat` may be at most this far from our clock, either way.
 pub const JWT_IAT_SKEW_MAX: Duration = Duration::from_secs(60);
+
+/// Longest a stopping node waits for one cancel-on-disconnect to be queued.
+pub const LOSE_SESSION_TIMEOUT: Duration = Duration::from_secs(2);

@@ -19,6 +19,8 @@ pub const RECORD_COMMANDS_MAX: usize = 4_096;
 /// Most Ticks one record takes in for work that is due (expiries, triggers, switches), each one piece of it: what users sent in the
 /// meantime must not wait for a storm to end. At some 20 us a piece a record grows by 20 ms.
 pub const DUE_TICKS_PER_RECORD_MAX: usize = 1_000;
+/// And no longer than this in one record: a piece that is dear (a deleveraging, an account with many orders) must not keep cancels waiting.
+const DUE_TIME_PER_RECORD_MAX: Duration = Duration::from_millis(20);
 /// Questions to the engine that may wait; each comes from a gate or a tool, not from clients.
 const INSPECTIONS_MAX: usize = 16;
 
@@ -158,6 +160,8 @@ struct Batch {
     sealed: bool,
     /// Ticks taken in for work that was due.
     due_ticks: usize,
+    /// Time those took.
+    due_time: Duration,
 }
 
 impl<J: Journal> Sequencer<J> {
@@ -227,11 +231,16 @@ impl<J: Journal> Sequencer<J> {
         // A detection in the middle of a batch: what is left is answered by `enter_safe_mode`, unexecuted.
         while !self.control.halt.pending() && !batch.sealed {
             // What is due comes before what was sent later.
-            let due = batch.due_ticks < DUE_TICKS_PER_RECORD_MAX && self.engine.due(ts);
+            let in_time = batch.due_ticks < DUE_TICKS_PER_RECORD_MAX && batch.due_time < DUE_TIME_PER_RECORD_MAX;
+            let due = in_time && self.engine.due(ts);
             let submission = if due { Some(system(Command::Tick)) } else { queue.pop_front() };
             let Some(submission) = submission else { break };
-            batch.due_ticks += usize::from(due);
+            let start = Instant::now();
             self.execute(&mut batch, ts, submission)?;
+            if due {
+                batch.due_ticks += 1;
+                batch.due_time += start.elapsed();
+            }
             if self.diff.is_full() {
                 self.wait_for_commitment();
                 self.seal(&mut batch, ts)?;

@@ -9,6 +9,8 @@ use keel_types::*;
 
 /// Tries at closing on the book before the account is taken over: the first and three more. [spec exchange, Liquidation]
 const CLOSE_ATTEMPTS: u8 = 4;
+/// "The next mark" is at least this much later: between two tries somebody must be able to bid.
+const RETRY_MS: u64 = 1_000;
 /// The fund unwinds by orders at most this far from mark: 0.5%, well inside any band.
 const UNWIND_REACH_PPM: i128 = 5_000;
 
@@ -17,24 +19,35 @@ const UNWIND_REACH_PPM: i128 = 5_000;
 pub(crate) struct Liquidation {
     /// Tries at closing so far.
     pub attempts: u8,
-    /// Prices taken into use before the last step: the next step waits for a newer one.
-    pub marks: u64,
+    /// When the last step was: the next waits for a mark at least [RETRY_MS] newer.
+    pub ts: Ts,
 }
 
 impl Engine {
-    /// Whether an account must be liquidated now: the exchange is open, no grace runs, and there is a mark since its last step.
+    /// Whether an account must be liquidated now.
     pub(crate) fn liquidation_is_due(&self, now: Ts) -> bool {
-        let Globals { phase, marks, .. } = &self.globals;
-        phase.phase == Phase::Open && now >= phase.grace_until && self.watch.first_at_risk(*marks).is_some()
+        self.first_to_liquidate(now).is_some()
+    }
+
+    /// The account whose turn it is: the exchange is open, and there is a mark since its last step. In a grace only those who took on new risk since
+    /// the incident began. [spec safe-mode, Reopening: grace protects positions only as they stood]
+    fn first_to_liquidate(&self, now: Ts) -> Option<u32> {
+        let Globals { phase, mark_ts, .. } = &self.globals;
+        let newest = Ts(mark_ts.0.saturating_sub(RETRY_MS * 1_000_000));
+        match (phase.phase == Phase::Open, now >= phase.grace_until) {
+            (false, _) => None,
+            (true, true) => self.watch.first_at_risk(newest),
+            (true, false) => self.ungraced.iter().copied().find(|account| self.watch.is_ready(*account, newest)),
+        }
     }
 
     /// One step for one account. [spec exchange, Liquidation]
     pub(crate) fn liquidate(&mut self) {
-        let Some(account) = self.watch.first_at_risk(self.now.marks) else { return };
-        let mut state = self.liquidations.get(&account).copied().unwrap_or(Liquidation { attempts: 0, marks: 0 });
+        let Some(account) = self.first_to_liquidate(self.now.ts) else { return };
+        let mut state = self.liquidations.get(&account).copied().unwrap_or(Liquidation { attempts: 0, ts: Ts(0) });
         // With a position in a market that is held or stale its price is not known: later.
         if self.is_held_back(account) {
-            state.marks = self.now.marks;
+            state.ts = self.now.mark_ts;
             self.plan.liquidation = Some((account, Some(state)));
             return;
         }
@@ -56,13 +69,10 @@ impl Engine {
             self.plan.events.push(Event::Liquidation(Box::new(receipt)));
         } else if margin.value > 0 && (attempts < CLOSE_ATTEMPTS || !rule::is_near_bankruptcy(&margin)) {
             state.attempts = attempts.saturating_add(1);
-            state.marks = self.now.marks;
+            state.ts = self.now.mark_ts;
             let decision = self.close_on_book(account, &inputs);
             let receipt = LiquidationReceipt { account: self.address(account), attempts, inputs, fund: None, decision };
             self.plan.events.push(Event::Liquidation(Box::new(receipt)));
-        } else if self.is_held_back(self.insurance_account) {
-            // The fund takes no risk on a mark nobody trusts, and without its word nobody is deleveraged: at the next mark.
-            state.marks = self.now.marks;
         } else {
             let fund = self.margin_inputs(self.insurance_account);
             let decision = match rule::fund_can_take(&fund, &inputs) {
@@ -71,7 +81,7 @@ impl Engine {
             };
             // Nobody to close against, and the fund cannot: only another mark can help.
             if matches!(decision, LiquidationDecision::Deleverage { size: Qty(0), .. }) {
-                state.marks = self.now.marks;
+                state.ts = self.now.mark_ts;
             }
             let receipt =
                 LiquidationReceipt { account: self.address(account), attempts, inputs, fund: Some(fund), decision };
@@ -229,7 +239,7 @@ impl Engine {
         let candidates = self.deleverage_candidates(market, side);
         let wanted = rule::deleverage_size(inputs, fund, market, price);
         let (lot, mark) = (self.rules.market(market).lot_size, self.markets.get(u32::from(market.0)).mark);
-        let shares = rule::deleverage_shares(wanted, lot, mark, &candidates);
+        let shares = rule::deleverage_shares(wanted, lot, (mark, price), &candidates);
         for (n, share) in shares.iter().enumerate() {
             self.checkpoint();
             self.close_against(account, (market, side, price), share, n);
@@ -266,7 +276,7 @@ impl Engine {
         }
         let mark = self.markets.get(u32::from(market.0)).mark;
         let most = self.rules.genesis.limits.fills_per_command as usize;
-        found.sort_unstable_by_key(|c| (std::cmp::Reverse(rule::weight(c, mark)), c.account));
+        found.sort_by_cached_key(|c| (std::cmp::Reverse(rule::weight(c, mark)), c.account));
         found.truncate(most);
         found.sort_unstable_by_key(|c| c.account);
         found
@@ -319,20 +329,25 @@ impl Engine {
             let side = if size > 0 { Side::Sell } else { Side::Buy };
             let limit = self.unwind_limit(*market, side);
             let crosses = self.books[usize::from(market.0)].crosses(side, limit);
-            let most = i128::from(self.rules.market(*market).size_max.0);
-            let size = Qty(u64::try_from(size.abs().min(most)).expect("a size within the market's bounds"));
+            // A slice for each mark: what trades at once at these prices is the impact notional.
+            let lot = i128::from(self.rules.market(*market).lot_size.0);
+            let impact = self.rules.perpetual(*market).impact_notional.0 * i128::from(QUANTUMS_PER_UNIT);
+            let slice = (impact / i128::from(limit.0) / lot).max(1) * lot;
+            let size = Qty(u64::try_from(size.abs().min(slice)).expect("a size within the market's bounds"));
             crosses.then_some(rule::Closing { market: *market, side, size, limit })
         });
         candidates.max_by_key(|close| (i128::from(close.size.0) * i128::from(close.limit.0), close.market))
     }
 
-    /// Mark +/-0.5%, to the tick, on the near side.
+    /// No more than 0.5% worse than mark and than oracle, to the tick, on the near side: a mark that a thin book has moved sells nothing cheaply.
     fn unwind_limit(&self, market: MarketId, side: Side) -> Price {
         let spec = self.rules.market(market);
-        let (mark, tick) = (i128::from(self.markets.get(u32::from(market.0)).mark.0), i128::from(spec.tick_size.0));
+        let state = self.markets.get(u32::from(market.0));
+        let (mark, oracle) = (i128::from(state.mark.0), i128::from(state.oracle.0));
+        let tick = i128::from(spec.tick_size.0);
         let price = match side {
-            Side::Buy => (mark * (PPM + UNWIND_REACH_PPM)).div_euclid(PPM * tick) * tick,
-            Side::Sell => div_ceil(mark * (PPM - UNWIND_REACH_PPM), PPM * tick) * tick,
+            Side::Buy => (mark.min(oracle) * (PPM + UNWIND_REACH_PPM)).div_euclid(PPM * tick) * tick,
+            Side::Sell => div_ceil(mark.max(oracle) * (PPM - UNWIND_REACH_PPM), PPM * tick) * tick,
         };
         Price(u64::try_from(price.clamp(tick, i128::from(spec.price_max.0))).expect("a price within the market's range"))
     }

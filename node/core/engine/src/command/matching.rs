@@ -199,7 +199,9 @@ impl Engine {
         let c = taker.command;
         let slot = maker.key as u32;
         let spec = self.rules.market(c.market);
-        let (kind, reserve_ppm, maker_ppm) = (spec.kind, reserve_ppm(spec), spec.fee_maker_ppm);
+        // Where the taker pays nothing there is nothing to rebate.
+        let maker_ppm = if taker.fee_ppm == 0 { spec.fee_maker_ppm.max(0) } else { spec.fee_maker_ppm };
+        let (kind, reserve_ppm) = (spec.kind, reserve_ppm(spec));
         let order = self.orders.edit(slot);
         let maker_party =
             Party { account: order.account, order: order.open_order(), remaining: order.remaining(), fee_ppm: maker_ppm };

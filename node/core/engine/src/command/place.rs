@@ -92,11 +92,17 @@ impl Engine {
         });
     }
 
-    /// What an order would trade, quote quantums: at its limit, else at its trigger price, else at mark.
+    /// What an order would trade at most, quote quantums: a buy with a limit at that limit; whatever else, a sell above all, may trade at better
+    /// prices than it names, so it counts at the highest of limit, trigger price and mark. Of any numbers: a session key's bound is looked
+    /// at before the market's.
     pub(super) fn order_notional(&self, c: &PlaceOrder) -> i128 {
         let mark = self.markets.get(u32::from(c.market.0)).mark;
-        let price = [c.price, c.trigger_price, mark].into_iter().find(|price| price.0 != 0).unwrap_or(mark);
-        price.value_floor(i128::from(c.size.0))
+        let price = match c.side {
+            Side::Buy if c.price.0 != 0 => c.price,
+            _ => c.price.max(c.trigger_price).max(mark),
+        };
+        let product = u128::from(price.0) * u128::from(c.size.0);
+        i128::try_from(product / u128::from(QUANTUMS_PER_UNIT)).expect("2^128 / 10^8 is less than 2^127")
     }
 
     /// Everything that can be said of an order without looking at money, in the order in which a client would fix it:

@@ -111,6 +111,9 @@ impl Engine {
         let state = self.markets.edit(u32::from(market.0));
         let mark = if perpetual { take_mark(state, oracle, book, now) } else { oracle };
         self.now.marks += 1;
+        if perpetual {
+            self.now.mark_ts = now;
+        }
         let changed = (state.oracle, state.mark) != (oracle, mark);
         state.held = None;
         state.oracle = oracle;
@@ -130,6 +133,9 @@ fn take_mark(state: &mut MarketState, oracle: Price, book: Option<&Book>, now: T
     let base = i128::from(oracle.0);
     if let Some((bid, ask)) = sides {
         let offset = (i128::from(bid.0) + i128::from(ask.0)) * MARK_OFFSET_SCALE / 2 - base * MARK_OFFSET_SCALE;
+        // One far quote on a thin side must not stay in the average for minutes.
+        let reach = base * MARK_OFFSET_SCALE * MARK_REACH_PPM / PPM;
+        let offset = offset.clamp(-reach, reach);
         let dt_ms = i128::from((now.0 - state.mark_offset_ts.0.min(now.0)) / 1_000_000);
         // The first sample has no time before it and starts the average at the oracle.
         if state.mark_offset_ts != Ts(0) {

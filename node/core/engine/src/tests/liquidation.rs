@@ -38,8 +38,8 @@ fn what_does_not_fill_is_retried_at_the_next_mark_three_times_and_then_the_fund_
         "insure 10000
          a withdraw 8900 USDC | a buy 100 @ 100 perp | b sell 100 @ 100 perp
          oracle perp 96 | due | wait 1s | oracle perp 93 | due | due
-         oracle perp 92.9 | due | oracle perp 92.8 | due | oracle perp 92.7 | due | show a
-         oracle perp 92 | due | show a | show funds
+         wait 1s | oracle perp 92.9 | due | wait 1s | oracle perp 92.8 | due | wait 1s | oracle perp 92.7 | due | show a
+         wait 1s | oracle perp 92 | due | show a | show funds
          c buy 40 @ 91.9 perp | oracle perp 92.1 | due | oracle perp 92 | due | show c | show funds",
         expect![[r#"
             #1 0x1f credited 10000
@@ -50,22 +50,25 @@ fn what_does_not_fill_is_retried_at_the_next_mark_three_times_and_then_the_fund_
             #4 b sell 100 @ 100 perp FILLED
             #9 a sell 40 @ 89.02 perp CANCELLED IOC_REMAINDER by ENGINE
             #9 liquidation of a: CLOSE 40%: sell 0/40 perp limit 89.02; fee 0
-            #12 a sell 40 @ 89.02 perp CANCELLED IOC_REMAINDER by ENGINE
-            #12 liquidation of a: CLOSE 40%: sell 0/40 perp limit 89.02; fee 0
-            #14 a sell 40 @ 89.02 perp CANCELLED IOC_REMAINDER by ENGINE
-            #14 liquidation of a: CLOSE 40%: sell 0/40 perp limit 89.02; fee 0
+            #13 a sell 40 @ 89.02 perp CANCELLED IOC_REMAINDER by ENGINE
+            #13 liquidation of a: CLOSE 40%: sell 0/40 perp limit 89.02; fee 0
             #16 a sell 40 @ 89.02 perp CANCELLED IOC_REMAINDER by ENGINE
             #16 liquidation of a: CLOSE 40%: sell 0/40 perp limit 89.02; fee 0
-            #17 a 1098 USDC 100 ETH; perp 100 cost 10000; AV 368 IMR 931.635 MMR 468.135
-            #19 liquidation of a: TAKE_OVER left 206 fee 92 deficit 0
-            #20 a 206 USDC 100 ETH; perp 0 cost 0
-            #21 fees 7 insurance 10092
-            #22 c buy 40 @ 91.9 perp OPEN
-            #24 fill 2 40 @ 91.9: maker c fee 0.7352, taker 0x1f fee 0 pnl -4
-            #24 c buy 40 @ 91.9 perp FILLED
-            #24 0x1f sell 100 @ 91.64 perp CANCELLED 40/100 IOC_REMAINDER by ENGINE
-            #27 c 9999.2648 USDC 100 ETH; perp 40 cost 3676; AV 10003.2648 IMR 369.84 MMR 185.84
-            #28 fees 7.7352 insurance 10088"#]],
+            #19 a sell 40 @ 89.02 perp CANCELLED IOC_REMAINDER by ENGINE
+            #19 liquidation of a: CLOSE 40%: sell 0/40 perp limit 89.02; fee 0
+            #20 a 1098 USDC 100 ETH; perp 100 cost 10000; AV 368 IMR 931.635 MMR 468.135
+            #23 liquidation of a: TAKE_OVER left 206 fee 92 deficit 0
+            #24 a 206 USDC 100 ETH; perp 0 cost 0
+            #25 fees 7 insurance 10092
+            #26 c buy 40 @ 91.9 perp OPEN
+            #28 fill 2 10.912 @ 91.9: maker c fee 0.20056256, taker 0x1f fee 0 pnl -1.0912
+            #28 c buy 40 @ 91.9 perp PARTIALLY_FILLED 10.912/40
+            #28 0x1f sell 10.912 @ 91.64 perp FILLED
+            #30 fill 3 10.924 @ 91.9: maker c fee 0.20078312, taker 0x1f fee 0 pnl -1.0924
+            #30 c buy 40 @ 91.9 perp PARTIALLY_FILLED 21.836/40
+            #30 0x1f sell 10.924 @ 91.54 perp FILLED
+            #31 c 9999.59865432 USDC 100 ETH; perp 21.836 cost 2006.7284; AV 10001.78225432 IMR 369.84 MMR 101.450056
+            #32 fees 7.40134568 insurance 10089.8164"#]],
     );
 }
 
@@ -196,5 +199,90 @@ fn an_account_below_initial_margin_loses_orders_that_add_risk_and_can_close_at_t
             #11 b buy 100 @ 97.5 perp FILLED
             #11 a sell 100 @ 97.5 perp FILLED
             #12 a 843.125 USDC 100 ETH; perp 0 cost 0; AV 843.125 IMR 492.45 MMR 0"#]],
+    );
+}
+
+#[test]
+fn the_maker_gets_no_rebate_from_a_liquidation_that_pays_no_fee() {
+    check(
+        "insure 10000
+         a withdraw 8900 USDC | a buy 100 @ 100 btc | b sell 100 @ 100 btc | c buy 100 @ 93 btc
+         oracle btc 96 | wait 1s | oracle btc 93 | due | show c | show funds",
+        expect![[r#"
+            #1 0x1f credited 10000
+            #2 a withdrew 8900 as 8900000000 units, id 1
+            #3 a buy 100 @ 100 btc OPEN
+            #4 fill 1 100 @ 100: maker a fee -1, taker b fee 5
+            #4 a buy 100 @ 100 btc FILLED
+            #4 b sell 100 @ 100 btc FILLED
+            #5 c buy 100 @ 93 btc OPEN
+            #9 fill 2 40 @ 93: maker c fee 0, taker a fee 0 pnl -280
+            #9 c buy 100 @ 93 btc PARTIALLY_FILLED 40/100
+            #9 a sell 40 @ 88.99 btc FILLED
+            #9 liquidation of a: CLOSE 40%: sell 40/40 btc limit 88.99; fee 37.2
+            #10 c 10000 USDC 100 ETH; btc 40 cost 3720; AV 10000 IMR 934.65 MMR 187.86
+            #11 fees 4 insurance 10037.2"#]],
+    );
+}
+
+#[test]
+fn a_resting_spot_buy_of_an_account_that_lost_its_margin_does_not_trade() {
+    check(
+        "insure 10000
+         a withdraw 7000 USDC | a buy 15 @ 100 | a buy 100 @ 100 perp | b sell 100 @ 100 perp
+         oracle perp 96 | oracle perp 92 | b sell 15 @ 100 ioc | show a | show b",
+        expect![[r#"
+            #1 0x1f credited 10000
+            #2 a withdrew 7000 as 7000000000 units, id 1
+            #3 a buy 15 @ 100 OPEN
+            #4 a buy 100 @ 100 perp OPEN
+            #5 fill 1 100 @ 100: maker a fee 2, taker b fee 5
+            #5 a buy 100 @ 100 perp FILLED
+            #5 b sell 100 @ 100 perp FILLED
+            #8 a buy 15 @ 100 CANCELLED MARGIN by RISK
+            #8 b sell 15 @ 100 CANCELLED IOC_REMAINDER by ENGINE
+            #9 a 2998 USDC 100 ETH; perp 100 cost 10000; AV 2198 IMR 924.6 MMR 464.6
+            #10 b 9995 USDC 100 ETH; perp -100 cost -10000; AV 10795 IMR 924.6 MMR 464.6"#]],
+    );
+}
+
+/// Paper losses of the others wait for the end of the grace; who opened in it is liquidated in it.
+#[test]
+fn the_grace_protects_positions_as_they_stood_and_not_those_opened_in_it() {
+    check(
+        "insure 10000
+         a withdraw 8900 USDC | d withdraw 8900 USDC | a buy 100 @ 100 perp | b sell 100 @ 100 perp
+         halt OPERATOR | resume 0 | phase READ_ONLY | phase SPOT 0s | phase REDUCE_ONLY | phase OPEN
+         oracle perp 100 | d buy 100 @ 100 perp | b sell 100 @ 100 perp
+         oracle perp 96 | wait 1s | oracle perp 93 | due | show a | show d
+         wait 121s | oracle perp 93 | due | show a",
+        expect![[r#"
+            #1 0x1f credited 10000
+            #2 a withdrew 8900 as 8900000000 units, id 1
+            #3 d withdrew 8900 as 8900000000 units, id 2
+            #4 a buy 100 @ 100 perp OPEN
+            #5 fill 1 100 @ 100: maker a fee 2, taker b fee 5
+            #5 a buy 100 @ 100 perp FILLED
+            #5 b sell 100 @ 100 perp FILLED
+            #6 safe mode 1 OPERATOR cancelled 0
+            #6 OPEN -> HALTED
+            #7 resumed by 0
+            #8 HALTED -> READ_ONLY
+            #9 READ_ONLY -> SPOT
+            #10 SPOT -> REDUCE_ONLY
+            #11 REDUCE_ONLY -> OPEN
+            #13 d buy 100 @ 100 perp OPEN
+            #14 fill 2 100 @ 100: maker d fee 2, taker b fee 5
+            #14 d buy 100 @ 100 perp FILLED
+            #14 b sell 100 @ 100 perp FILLED
+            #18 d sell 40 @ 89.02 perp CANCELLED IOC_REMAINDER by ENGINE
+            #18 liquidation of d: CLOSE 40%: sell 0/40 perp limit 89.02; fee 0
+            #19 a 1098 USDC 100 ETH; perp 100 cost 10000; AV 398 IMR 934.65 MMR 469.65
+            #20 d 1098 USDC 100 ETH; perp 100 cost 10000; AV 398 IMR 934.65 MMR 469.65
+            #23 a sell 40 @ 89.02 perp CANCELLED IOC_REMAINDER by ENGINE
+            #23 liquidation of a: CLOSE 40%: sell 0/40 perp limit 89.02; fee 0
+            #23 d sell 40 @ 89.02 perp CANCELLED IOC_REMAINDER by ENGINE
+            #23 liquidation of d: CLOSE 40%: sell 0/40 perp limit 89.02; fee 0
+            #24 a 1098 USDC 100 ETH; perp 100 cost 10000; AV 398 IMR 934.65 MMR 469.65"#]],
     );
 }

@@ -429,3 +429,25 @@ fn cancels_of_a_logged_in_connection_need_no_nonce() {
             #17 a session opened"#]],
     );
 }
+
+#[test]
+fn the_largest_numbers_there_are_make_a_rejected_order_or_modify() {
+    use super::world::{SPOT, UNIT, World, genesis};
+    use keel_types::*;
+    for (price, size, reject) in [
+        (u64::MAX, u64::MAX, Reject::OffLot),
+        (u64::MAX - u64::MAX % UNIT, u64::MAX - u64::MAX % UNIT, Reject::SizeTooLarge),
+        (u64::MAX - u64::MAX % UNIT, UNIT, Reject::PriceOutOfRange),
+    ] {
+        let mut world = World::funded(genesis());
+        let resting = world.order('a', SPOT, Side::Buy, Qty(UNIT), Price(99 * UNIT));
+        world.apply(Command::Place(resting));
+        let order = world.order('a', SPOT, Side::Buy, Qty(size), Price(price));
+        let (signed, order_to_modify) = (world.sign('a'), resting.signed.hash);
+        let modify = ModifyOrder { signed, order: order_to_modify, price: Price(price), size: Qty(size) };
+        for command in [Command::Place(order), Command::Modify(modify)] {
+            let events = world.apply(command.clone());
+            assert!(matches!(events[..], [Event::Rejected { reject: r, .. }] if r == reject), "{events:?} of {command:?}");
+        }
+    }
+}

@@ -84,7 +84,7 @@ fn a_trigger_needs_a_price_on_the_grid_and_nobody_else_has_one() {
             #5 a rejected: PRICE_REQUIRED
             #6 a rejected: INCONSISTENT_FIELDS
             #7 a rejected: INCONSISTENT_FIELDS
-            #8 a rejected: NOTIONAL_TOO_SMALL
+            #8 a buy 0.01 @ 0 UNTRIGGERED
             #9 a rejected: NOTIONAL_TOO_LARGE
             #10 a rejected: UNSUPPORTED_FLAG"#]],
     );

@@ -16,18 +16,18 @@ use crate::answers::{self, Executed, merge};
 use crate::context::Shared;
 use crate::error::RpcError;
 use crate::fields::{Fields, OrderName, value};
-use crate::limits::WRITE_ANSWER_TIMEOUT;
 use crate::method::{Call, Method, Param};
 use crate::server::Client;
 use crate::trade::{budget_of, in_time, now, tell_of_order};
 use jsonrpsee::types::Params;
-use keel_ingress::queue::{Answer, Inbox};
-use keel_ingress::{IngressError, MessageKind};
-use keel_types::*;
+use keel_ingress::queue::Answer;
+use keel_ingress::{ConnectionId, Ingress, IngressError, MessageKind, SessionCancel};
+use keel_types::{Address, Event, MessageHash};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::oneshot;
+use std::time::Duration;
+use tokio::task::JoinHandle;
 
 pub(crate) const METHODS: &[Method] = &[
     Method {
@@ -81,19 +81,44 @@ const SESSION_ERRORS: &[&str] = &["NOT_LOGGED_IN", "WEB_SOCKET_ONLY", "OTHER_SES
 /// The WebSockets that are open, by [Client::connection], and who logged in on them. Shared by the server, which knows when one opens and
 /// when it is lost, and the methods.
 pub(crate) struct Sessions {
-    inbox: Inbox,
+    lost: Lost,
     open: Mutex<HashMap<u64, Option<Session>>>,
 }
+
+/// Cancels all orders of an account whose connection, of this peer, is lost. The task ends when the cancel is queued.
+pub(crate) type Lost = Box<dyn Fn(Address, ConnectionId) -> Option<JoinHandle<()>> + Send + Sync>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Session {
     account: Address,
+    peer: ConnectionId,
     cancel_on_disconnect: bool,
 }
 
+/// Times a cancel-on-disconnect is tried while the queue is full, and the pause between: 30 s, in which even a stalled journal is noticed.
+const LOST_TRIES: usize = 300;
+const LOST_RETRY: Duration = Duration::from_millis(100);
+
+/// [Lost] by way of ingress: behind what the connection sent before, and again until it is queued.
+pub(crate) fn lost_through(ingress: Ingress) -> Lost {
+    Box::new(move |account, peer| {
+        let ingress = ingress.clone();
+        Some(tokio::spawn(async move {
+            for _ in 0..LOST_TRIES {
+                match ingress.submit_disconnected(account, peer).await {
+                    Ok(_) => return,
+                    Err(error) => tracing::warn!(%account, %error, "cancel-on-disconnect waits"),
+                }
+                tokio::time::sleep(LOST_RETRY).await;
+            }
+            tracing::error!(%account, "cancel-on-disconnect was not queued");
+        }))
+    })
+}
+
 impl Sessions {
-    pub(crate) fn new(inbox: Inbox) -> Arc<Sessions> {
-        Arc::new(Sessions { inbox, open: Mutex::default() })
+    pub(crate) fn new(lost: Lost) -> Arc<Sessions> {
+        Arc::new(Sessions { lost, open: Mutex::default() })
     }
 
     /// Plain values, which no panic leaves half-changed.
@@ -109,35 +134,33 @@ impl Sessions {
     /// A WebSocket is lost: what was asked for in that case happens now.
     pub(crate) fn closed(&self, connection: u64) {
         let session = self.lock().remove(&connection).flatten();
-        session.into_iter().for_each(|session| self.lost(session));
+        // It goes on by itself.
+        drop(session.and_then(|session| self.lost(session)));
     }
 
-    /// Every connection is about to be lost: the node stops.
-    pub(crate) fn all_closed(&self) {
+    /// Every connection is about to be lost: the node stops. What must be waited for.
+    pub(crate) fn all_closed(&self) -> Vec<JoinHandle<()>> {
         let sessions: Vec<Session> = self.lock().drain().filter_map(|(_, session)| session).collect();
-        sessions.into_iter().for_each(|session| self.lost(session));
+        sessions.into_iter().filter_map(|session| self.lost(session)).collect()
     }
 
-    fn lost(&self, session: Session) {
-        if !session.cancel_on_disconnect {
-            return;
+    fn lost(&self, session: Session) -> Option<JoinHandle<()>> {
+        let Session { account, peer, cancel_on_disconnect } = session;
+        if !cancel_on_disconnect {
+            return None;
         }
-        let account = session.account;
         tracing::info!(%account, "a session is lost: cancelling its account's orders");
-        let command = Command::SessionCancelAll(SessionCancelAll { account, market: None, disconnected: true });
-        if let Err(error) = self.inbox.submit(command, None) {
-            tracing::error!(%account, %error, "cancel-on-disconnect was not queued");
-        }
+        (self.lost)(account, peer)
     }
 
-    fn log_in(&self, connection: u64, account: Address) -> Result<(), RpcError> {
+    fn log_in(&self, connection: u64, account: Address, peer: ConnectionId) -> Result<(), RpcError> {
         match self.lock().get_mut(&connection) {
             // Lost while the engine was asked.
             None => Err(RpcError::WebSocketOnly),
             Some(Some(session)) if session.account != account => Err(RpcError::OtherSession),
             Some(Some(_)) => Ok(()),
             Some(session) => {
-                *session = Some(Session { account, cancel_on_disconnect: false });
+                *session = Some(Session { account, peer, cancel_on_disconnect: false });
                 Ok(())
             }
         }
@@ -177,16 +200,22 @@ async fn login(shared: Arc<Shared>, params: Params<'static>, client: Option<Clie
     if !opened {
         return Err(RpcError::Internal);
     }
-    shared.sessions.log_in(connection, account)?;
+    shared.sessions.log_in(connection, account, budget_of(client))?;
     Ok(merge(executed.head(), json!({"account": account.to_string()})))
 }
 
 /// Sends an unsigned cancel of a session and waits for its outcome.
-async fn submit(shared: &Shared, command: Command) -> Result<Answer, IngressError> {
-    let (reply, answer) = oneshot::channel();
-    shared.inbox.submit(command, Some(reply))?;
-    let outcome = tokio::time::timeout(WRITE_ANSWER_TIMEOUT, answer).await;
-    outcome.ok().and_then(Result::ok).ok_or(IngressError::OutcomeUnknown)
+async fn submit(
+    shared: &Shared,
+    account: Address,
+    cancel: SessionCancel,
+    client: Option<Client>,
+) -> Result<Answer, IngressError> {
+    in_time(async {
+        let outcome = shared.ingress.submit_session_cancel(account, cancel, budget_of(client), now()).await?;
+        outcome.await.map_err(|_| IngressError::OutcomeUnknown)
+    })
+    .await
 }
 
 async fn cancel(shared: Arc<Shared>, params: Params<'static>, client: Option<Client>) -> Result<Value, RpcError> {
@@ -198,7 +227,7 @@ async fn cancel(shared: Arc<Shared>, params: Params<'static>, client: Option<Cli
         OrderName::Hash(hash) => (hash, 0),
         OrderName::ClientId(id) => (MessageHash::default(), id),
     };
-    let answer = submit(&shared, Command::SessionCancel(SessionCancel { account, order, client_id })).await?;
+    let answer = submit(&shared, account, SessionCancel::Order { order, client_id }, client).await?;
     let result = Executed::read(&shared, answer).and_then(|executed| answers::cancelled(&executed));
     tell_of_order(&shared, result, account, Some(name))
 }
@@ -208,8 +237,7 @@ async fn cancel_all(shared: Arc<Shared>, params: Params<'static>, client: Option
     let mut fields = Fields::read(&params)?;
     let market = fields.optional_market(&shared.genesis)?;
     fields.finish()?;
-    let command = SessionCancelAll { account, market, disconnected: false };
-    let answer = submit(&shared, Command::SessionCancelAll(command)).await?;
+    let answer = submit(&shared, account, SessionCancel::All { market }, client).await?;
     answers::cancelled(&Executed::read(&shared, answer)?)
 }
 
@@ -229,8 +257,20 @@ async fn set_cancel_on_disconnect(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keel_ingress::InboxCapacity;
-    use std::time::Duration;
+    use keel_types::Felt;
+
+    const PEER: ConnectionId = ConnectionId(3);
+
+    /// Sessions, and whose orders they had cancelled.
+    fn sessions() -> (Arc<Sessions>, std::sync::mpsc::Receiver<(Address, ConnectionId)>) {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let sender = Mutex::new(sender);
+        let lost: Lost = Box::new(move |account, peer| {
+            sender.lock().unwrap().send((account, peer)).unwrap();
+            None
+        });
+        (Sessions::new(lost), receiver)
+    }
 
     fn account(n: u64) -> Address {
         Address(Felt::from(n))
@@ -238,15 +278,12 @@ mod tests {
 
     #[test]
     fn only_the_lost_connection_with_the_switch_on_cancels_and_once() {
-        let (inbox, receiver) = Inbox::new(InboxCapacity::default());
-        let sessions = Sessions::new(inbox);
-        let queued = || receiver.drain(9, Duration::ZERO).into_iter().map(|s| s.command).collect::<Vec<_>>();
-        let cancelled =
-            |n| Command::SessionCancelAll(SessionCancelAll { account: account(n), market: None, disconnected: true });
+        let (sessions, receiver) = sessions();
+        let queued = || receiver.try_iter().collect::<Vec<_>>();
         (1..=4).for_each(|connection| sessions.opened(connection));
         // 1 and 2 are of one account; 3 of another; 4 never logs in.
         for (connection, owner) in [(1, 7), (2, 7), (3, 8)] {
-            sessions.log_in(connection, account(owner)).unwrap();
+            sessions.log_in(connection, account(owner), PEER).unwrap();
         }
         sessions.set_cancel_on_disconnect(1, true).unwrap();
         sessions.set_cancel_on_disconnect(3, true).unwrap();
@@ -256,7 +293,7 @@ mod tests {
         assert_eq!(queued(), []);
         sessions.closed(1);
         sessions.closed(1);
-        assert_eq!(queued(), [cancelled(7)]);
+        assert_eq!(queued(), [(account(7), PEER)]);
         sessions.set_cancel_on_disconnect(3, false).unwrap();
         sessions.closed(3);
         assert_eq!(queued(), []);
@@ -264,20 +301,19 @@ mod tests {
 
     #[test]
     fn a_connection_belongs_to_one_account_and_a_lost_one_to_none() {
-        let (inbox, receiver) = Inbox::new(InboxCapacity::default());
-        let sessions = Sessions::new(inbox);
+        let (sessions, receiver) = sessions();
         sessions.opened(1);
-        sessions.log_in(1, account(7)).unwrap();
+        sessions.log_in(1, account(7), PEER).unwrap();
         sessions.set_cancel_on_disconnect(1, true).unwrap();
-        assert_eq!(sessions.log_in(1, account(8)), Err(RpcError::OtherSession));
-        assert_eq!(sessions.log_in(1, account(7)), Ok(()), "again, and the switch stays");
+        assert_eq!(sessions.log_in(1, account(8), PEER), Err(RpcError::OtherSession));
+        assert_eq!(sessions.log_in(1, account(7), PEER), Ok(()), "again, and the switch stays");
         let client = |connection, websocket| Some(Client { ip: [127, 0, 0, 1].into(), connection, websocket });
         assert_eq!(sessions.account(client(1, true)), Ok(account(7)));
         assert_eq!(sessions.account(client(1, false)), Err(RpcError::WebSocketOnly));
         assert_eq!(sessions.account(client(2, true)), Err(RpcError::NotLoggedIn));
-        sessions.all_closed();
-        assert_eq!(receiver.drain(9, Duration::ZERO).len(), 1);
-        assert_eq!(sessions.log_in(1, account(7)), Err(RpcError::WebSocketOnly), "lost while the engine was asked");
+        assert!(sessions.all_closed().is_empty());
+        assert_eq!(receiver.try_iter().count(), 1);
+        assert_eq!(sessions.log_in(1, account(7), PEER), Err(RpcError::WebSocketOnly), "lost while the engine was asked");
         assert_eq!(sessions.account(client(1, true)), Err(RpcError::NotLoggedIn));
     }
 }

@@ -140,7 +140,6 @@ impl Node {
             published: published.clone(),
             feeds,
             ingress,
-            inbox: inbox.clone(),
             store: store.clone(),
             status: status.clone(),
         };

@@ -7,8 +7,8 @@ use expect_test::expect;
 /// Taker 1,420 x 5 bps = 0.71, maker 0.284; a paid 2 to enter, b 5. At a mark of 90, a would have 1,098 - 1,000 = 98 against MMR 454.5.
 ///
 /// The book now says bid 89, ask 101, mid 95, last 90; the oracle still says 100. After 5.001 s the average is
-/// 100 - 5 x 5,001/155,001 = 99.83867846 (down to the quantum), the median of it, 100 and 90. After 600 s more it is beyond 98, where
-/// mark stops: a has 1,098 - 200 = 898 > MMR 494.9; b 9,995 + 200; c 9,999.716 + 1,470 - 1,420; d 9,999.29 - 50.
+/// 100 - 2 x 5,001/155,001 = 99.93547138 (a sample counts at most 2%), the median of it, 100 and 90. After 600 s more it is
+/// 98.38709376: a has 1,098 - 161.290624 = 936.709376 > MMR; b 9,995 + 161.290624; c 9,999.716 + 15 x 98.38709376 - 1,420; d the reverse.
 #[test]
 fn a_crash_through_a_thin_book_ends_at_the_band_and_liquidates_nobody() {
     check(
@@ -36,13 +36,13 @@ fn a_crash_through_a_thin_book_ends_at_the_band_and_liquidates_nobody() {
             #9 c buy 5 @ 90 perp FILLED
             #9 d sell 40 @ 90 perp CANCELLED 15/40 PRICE_BAND by ENGINE
             #10 bids [5@89] asks [5@101]
-            #14 perp oracle 100 mark 99.83867846
-            #15 a 1098 USDC 100 ETH; perp 100 cost 10000; AV 1081.867846 IMR 1003.37871853 MMR 504.18532623
-            #19 perp oracle 100 mark 98
-            #20 a 1098 USDC 100 ETH; perp 100 cost 10000; AV 898 IMR 984.9 MMR 494.9
-            #20 b 9995 USDC 100 ETH; perp -100 cost -10000; AV 10195 IMR 984.9 MMR 494.9
-            #20 c 9999.716 USDC 100 ETH; perp 15 cost 1420; AV 10049.716 IMR 196.98 MMR 74.235
-            #20 d 9999.29 USDC 100 ETH; perp -15 cost -1420; AV 9949.29 IMR 147.735 MMR 74.235
+            #14 perp oracle 100 mark 99.93547138
+            #15 a 1098 USDC 100 ETH; perp 100 cost 10000; AV 1091.547138 IMR 1004.35148737 MMR 504.67413047
+            #19 perp oracle 100 mark 98.38709376
+            #20 a 1098 USDC 100 ETH; perp 100 cost 10000; AV 936.709376 IMR 988.79029229 MMR 496.85482349
+            #20 b 9995 USDC 100 ETH; perp -100 cost -10000; AV 10156.290624 IMR 988.79029229 MMR 496.85482349
+            #20 c 9999.716 USDC 100 ETH; perp 15 cost 1420; AV 10055.5224064 IMR 197.75805846 MMR 74.52822353
+            #20 d 9999.29 USDC 100 ETH; perp -15 cost -1420; AV 9943.4835936 IMR 148.31854385 MMR 74.52822353
             #20 fees 7.994 insurance 0
             #20 in all 31100 USDC"#]],
     );

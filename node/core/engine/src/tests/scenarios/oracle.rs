@@ -102,8 +102,8 @@ fn a_large_move_that_two_more_rounds_confirm_is_used() {
 /// 470.66. Until btc can be trusted nothing is taken from a, and a may only reduce: 10 @ 91.5, -85 and 0.4575, AV 418.1425, MMR 424.4525.
 /// Then: its order goes, and 20% of both, 14 perp and 4 btc, restores 401.3 >= 377.3. Bankruptcy prices 91.5 - 418.1425 x 91.5 / 8,405 =
 /// 86.948 and 95.025, up to the tick. 10 @ 91.5, 4 @ 91, 4 @ 99: -85 - 36 - 4, fee 1% of 1,675.
-/// a 1,013.1425 - 125 - 16.75 = 871.3925, AV 395.3925; b 9,995, AV + 80 x 8.5; c 10,000 - 0.183 x 2 - 0.0728; d 10,000 + 0.0396.
-/// Fees 1.6 - 0.2 + 4 + 1 + 0.4575 + 0.4388 - 0.0396 = 7.2567.
+/// a 1,013.1425 - 125 - 16.75 = 871.3925, AV 395.3925; b 9,995, AV + 80 x 8.5; c 10,000 - 0.183 x 2 - 0.0728; d 10,000: a free taker leaves no rebate.
+/// Fees 1.6 - 0.2 + 4 + 1 + 0.4575 + 0.4388 = 7.2963.
 #[test]
 fn a_user_with_a_held_market_is_left_alone_in_all_and_may_only_reduce_until_it_is_released() {
     check(
@@ -147,15 +147,15 @@ fn a_user_with_a_held_market_is_left_alone_in_all_and_may_only_reduce_until_it_i
             #28 fill 4 4 @ 91: maker c fee 0.0728, taker a fee 0 pnl -36
             #28 c buy 10 @ 91 perp PARTIALLY_FILLED 4/10
             #28 a sell 14 @ 86.95 perp FILLED
-            #28 fill 2 4 @ 99: maker d fee -0.0396, taker a fee 0 pnl -4
+            #28 fill 2 4 @ 99: maker d fee 0, taker a fee 0 pnl -4
             #28 d buy 10 @ 99 btc PARTIALLY_FILLED 4/10
             #28 a sell 4 @ 95.03 btc FILLED
             #28 liquidation of a: CLOSE 20%: sell 14/14 perp limit 86.95, sell 4/4 btc limit 95.03; fee 16.75
             #29 a 871.3925 USDC 100 ETH; perp 56 cost 5600; btc 16 cost 1600; AV 395.3925 IMR 675.762 MMR 339.562
             #29 b 9995 USDC 100 ETH; perp -80 cost -8000; btc -20 cost -2000; AV 10675 IMR 936.66 MMR 470.66
             #29 c 9999.5612 USDC 100 ETH; perp 24 cost 2194; AV 10001.5612 IMR 275.8725 MMR 110.898
-            #29 d 10000.0396 USDC 100 ETH; btc 4 cost 396; AV 10004.0396 IMR 100.5 MMR 20.2
-            #29 fees 7.2567 insurance 16.75
+            #29 d 10000 USDC 100 ETH; btc 4 cost 396; AV 10004 IMR 100.5 MMR 20.2
+            #29 fees 7.2963 insurance 16.75
             #29 in all 31100 USDC"#]],
     );
 }
