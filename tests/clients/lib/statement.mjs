@@ -68,7 +68,10 @@ export class Statement {
     const entries = [
       ...fills.map((fill) => [fill.seq, () => {
         const market = markets[fill.market];
-        const rate = liquidated.has(fill.seq) ? 0n : ppm(fill.maker ? market.feeMaker : market.feeTaker);
+        const usual = ppm(fill.maker ? market.feeMaker : market.feeTaker);
+        // A taker that is liquidated, and the fund that unwinds, pay nothing, and then there is nothing to rebate.
+        const free = liquidated.has(fill.seq) || (fill.maker && usual < 0n && fill.fee === "0");
+        const rate = free ? 0n : usual;
         statement.#fill(market, fill, rate, samples);
       }]),
       ...transfers.map((transfer) => [transfer.seq, () => {

@@ -80,7 +80,7 @@ fn shed_error(shared: &Shared, shed: Shed) -> RpcError {
 fn rejection(shared: &Shared, reject: Reject, nonce_consumed: bool, seq: Seq, replayed: bool) -> RpcError {
     match reject {
         Reject::PhaseForbids => phase_error(shared, Some(seq), nonce_consumed),
-        reject => RpcError::Rejected { reject, nonce_consumed, seq, replayed, order: None },
+        reject => RpcError::Rejected { field: reject.field(), reject, nonce_consumed, seq, replayed, order: None },
     }
 }
 

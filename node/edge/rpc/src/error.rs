@@ -86,6 +86,8 @@ pub enum RpcError {
     Ingress(IngressError),
     /// The engine refused a command. `order`: what became of the order that a cancel named.
     Rejected {
+        /// The field of the request at fault, empty when it is none in particular.
+        field: &'static str,
         reject: Reject,
         nonce_consumed: bool,
         seq: Seq,
@@ -125,7 +127,14 @@ impl RpcError {
             _ => None,
         });
         match reject {
-            Some(reject) => RpcError::Rejected { reject, nonce_consumed: false, seq, replayed: false, order: None },
+            Some(reject) => RpcError::Rejected {
+                field: reject.field(),
+                reject,
+                nonce_consumed: false,
+                seq,
+                replayed: false,
+                order: None,
+            },
             None => RpcError::Internal,
         }
     }
@@ -155,15 +164,15 @@ impl RpcError {
                 }
                 (code, text, data)
             }
-            RpcError::Rejected { reject, nonce_consumed, seq, replayed, order } => {
+            RpcError::Rejected { field, reject, nonce_consumed, seq, replayed, order } => {
                 let mut data = json!({
-                    "reason": reject.as_str(), "field": reject.field(), "nonceConsumed": nonce_consumed,
+                    "reason": reject.as_str(), "field": field, "nonceConsumed": nonce_consumed,
                     "seq": seq.to_string(), "replayed": replayed,
                 });
                 if let Some(order) = order {
                     data["order"] = order.clone();
                 }
-                let of = if reject.field().is_empty() { String::new() } else { format!(" ({})", reject.field()) };
+                let of = if field.is_empty() { String::new() } else { format!(" ({field})") };
                 (reject.code(), format!("{reject}{of}: refused by the engine"), data)
             }
             RpcError::Phase(data) => phase_parts(data),
@@ -246,6 +255,18 @@ pub fn phase_fields(phase: &PhaseView, eta: Option<Ts>) -> Value {
         "eta": eta.map(|eta| eta.ms().to_string()),
         "postOnlyUntil": (phase.post_only_until > Ts(0)).then(|| phase.post_only_until.ms().to_string()),
     })
+}
+
+impl RpcError {
+    /// The same of a request whose size is its `amount`.
+    pub(crate) fn of_amount(mut self) -> RpcError {
+        if let RpcError::Rejected { field, .. } = &mut self
+            && *field == "size"
+        {
+            *field = "amount";
+        }
+        self
+    }
 }
 
 impl From<RpcError> for ErrorObjectOwned {

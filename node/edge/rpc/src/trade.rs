@@ -182,8 +182,11 @@ impl Sent {
             MessageKind::SessionKey | MessageKind::RevokeSessionKey => {
                 answers::session_key_changed(&Executed::read(&shared, answer)?, key.unwrap_or_default())
             }
-            MessageKind::Transfer => answers::transferred(&Executed::read(&shared, answer)?, hash),
-            MessageKind::Withdraw => answers::withdrawn(&Executed::read(&shared, answer)?),
+            MessageKind::Transfer => {
+                let executed = Executed::read(&shared, answer).map_err(RpcError::of_amount)?;
+                answers::transferred(&executed, hash)
+            }
+            MessageKind::Withdraw => answers::withdrawn(&Executed::read(&shared, answer).map_err(RpcError::of_amount)?),
             MessageKind::Register => answers::registered(&Executed::read(&shared, answer)?, account),
             MessageKind::Session | MessageKind::RestoreOrders => {
                 unreachable!("no method is registered for {}", kind.as_str())
