@@ -28,7 +28,7 @@ before(async () => {
   }
   const { height } = await stack.status();
   settledBlock = Number(height) + 2;
-  await until("the trades to be in a block", async () => Number((await stack.status()).height) >= settledBlock);
+  await until("the trades to be in a block", async () => Number((await stack.status()).block?.height ?? -1) >= settledBlock);
 }, { timeout: 180_000 });
 after(() => stack?.stop());
 

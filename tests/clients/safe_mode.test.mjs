@@ -150,7 +150,9 @@ test("when it is back, the phases walk to OPEN in order, and trading goes on", a
 
 test("the chain holds the incident: its sequence number, how many were cancelled, and the report that opened SPOT", async () => {
   const exchange = stack.genesis.exchange;
+  // What is sealed is committed behind the journal.
   const { height } = await stack.status();
+  await until("the block to be built", async () => Number((await stack.status()).block?.height ?? -1) >= Number(height));
   const word = async (field) => {
     const { slot, decode } = locate("incidents", [Number(incident)], field);
     return decode(await stack.rpc.call("starknet_getStorageAt", {
