@@ -162,6 +162,11 @@ impl Accounts {
         self.by_address.get(&address.0.to_bytes_be()).copied()
     }
 
+    /// An account that has bound a key.
+    pub fn registered(&self, address: &Address) -> Option<u32> {
+        self.find(address).filter(|index| self.get(*index).key.is_some())
+    }
+
     pub fn len(&self) -> u32 {
         self.list.len() as u32
     }

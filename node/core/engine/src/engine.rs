@@ -82,8 +82,8 @@ pub(crate) struct Plan {
     pub forget_nonces: bool,
     /// An account that takes on new risk while others are in grace.
     pub ungraced: Option<u32>,
-    /// A liquidation that goes on; `None` in it: ends.
-    pub liquidation: Option<(u32, Option<Liquidation>)>,
+    /// A liquidation that goes on; it ends when its account is healthy again.
+    pub liquidation: Option<(u32, Liquidation)>,
     /// A session key's new terms, or its end.
     pub session: Option<(u32, StarkKey, SessionKey)>,
     /// An account's dead man's switch; 0: none.
@@ -279,10 +279,7 @@ impl Engine {
             }
         }
         if let Some((account, state)) = self.plan.liquidation {
-            match state {
-                Some(state) => drop(self.liquidations.insert(account, state)),
-                None => drop(self.liquidations.remove(&account)),
-            }
+            self.liquidations.insert(account, state);
         }
         self.install_ungraced();
         self.note_watched();

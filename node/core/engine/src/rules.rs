@@ -43,10 +43,15 @@ pub(crate) fn reserve_ppm(spec: &MarketSpec) -> i32 {
 /// The worst price at which an order may trade, on tick: a buy never above mark x (1 + band), a sell never below mark x (1 - band).
 /// [spec exchange, Orders: price band]
 pub(crate) fn band_edge(spec: &MarketSpec, mark: Price, side: Side) -> Price {
-    let (mark, band, tick) = (i128::from(mark.0), i128::from(spec.band_ppm), i128::from(spec.tick_size.0));
+    edge(spec, mark, i128::from(spec.band_ppm), side)
+}
+
+/// `reach_ppm` worse than a price for an order of `side`, on tick on the near side, at most `price_max`.
+pub(crate) fn edge(spec: &MarketSpec, from: Price, reach_ppm: i128, side: Side) -> Price {
+    let (from, tick) = (i128::from(from.0), i128::from(spec.tick_size.0));
     let edge = match side {
-        Side::Buy => (mark * (PPM + band)).div_euclid(PPM * tick) * tick,
-        Side::Sell => div_ceil(mark * (PPM - band), PPM * tick) * tick,
+        Side::Buy => (from * (PPM + reach_ppm)).div_euclid(PPM * tick) * tick,
+        Side::Sell => div_ceil(from * (PPM - reach_ppm), PPM * tick) * tick,
     };
     Price(u64::try_from(edge.min(i128::from(spec.price_max.0))).expect("an edge is not negative"))
 }

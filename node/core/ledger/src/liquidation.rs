@@ -2,14 +2,14 @@
 //! [spec exchange, Liquidation]
 
 use crate::MarketHolding;
-use crate::margin::{Margin, MarginTerms, market_margin};
+use crate::margin::{Margin, MarginTerms, MarketMargin, market_margin, notional_ceil};
 use crate::position::{funding_payment, trade_value};
 use crate::wide::{mul_div_floor, mul_div_rem};
 use keel_types::*;
 use std::cmp::Reverse;
 
 /// Equal parts in which positions are closed: multiples of 20%.
-pub const FIFTHS: u8 = 5;
+const FIFTHS: u8 = 5;
 /// Weights of a profit ratio and of leverage are parts per this, at most [WEIGHT_RATIO_MAX].
 const WEIGHT_SCALE: i128 = 1_000_000;
 /// A ratio above a thousand counts as a thousand (cost or value next to nothing): sums of 10^5 weights of the largest positions fit.
@@ -25,15 +25,21 @@ pub struct Closing {
     pub limit: Price,
 }
 
-/// The margin terms of a market in a receipt.
-pub fn terms_of(market: &MarketInputs) -> MarginTerms {
-    MarginTerms {
+/// The side that closes a position of `size`, signed.
+pub fn closing_side(size: i128) -> Side {
+    if size > 0 { Side::Sell } else { Side::Buy }
+}
+
+/// One market's part, without open orders.
+fn part_margin(market: &MarketInputs) -> MarketMargin {
+    let terms = MarginTerms {
         mark: market.mark,
         imf_ppm: market.imf_ppm,
         mmf_ppm: market.mmf_ppm,
         fee_ppm: market.fee_ppm,
         funding_index: market.funding_index.0,
-    }
+    };
+    market_margin(&terms, &MarketHolding::of_position(position_of(market)), 0)
 }
 
 fn position_of(market: &MarketInputs) -> PositionValue {
@@ -43,9 +49,7 @@ fn position_of(market: &MarketInputs) -> PositionValue {
 /// The margin of an account without open orders.
 pub fn margin_of(inputs: &MarginInputs) -> Margin {
     let mut margin = Margin::of_collateral(inputs.collateral.0);
-    for market in &inputs.markets {
-        margin.add(market_margin(&terms_of(market), &MarketHolding::of_position(position_of(market)), 0));
-    }
+    inputs.markets.iter().for_each(|market| margin.add(part_margin(market)));
     margin
 }
 
@@ -61,7 +65,7 @@ pub fn is_near_bankruptcy(margin: &Margin) -> bool {
 
 /// Maintenance margin of one market.
 fn maintenance_of(market: &MarketInputs) -> i128 {
-    market_margin(&terms_of(market), &MarketHolding::of_position(position_of(market)), 0).maintenance
+    part_margin(market).maintenance
 }
 
 /// `M - sign(pos) x AV x (MMR_i / MMR) / |pos|`, to the tick, rounded so that a fill at it leaves the account at zero or above: a
@@ -94,8 +98,7 @@ pub fn close_plan(inputs: &MarginInputs) -> (u8, Vec<Closing>) {
         let mut fee = 0;
         for market in &mut rest.markets {
             let closed = i128::from(part_of(market, *fifths).0);
-            let notional = div_ceil(closed * i128::from(market.mark.0), i128::from(QUANTUMS_PER_UNIT));
-            fee += div_ceil(notional * i128::from(market.liquidation_fee_ppm), PPM);
+            fee += liquidation_fee(notional_ceil(closed, market.mark), market.liquidation_fee_ppm);
             market.size = Amount(market.size.0 - market.size.0.signum() * closed);
         }
         let maintenance: i128 = rest.markets.iter().map(maintenance_of).sum();
@@ -104,16 +107,16 @@ pub fn close_plan(inputs: &MarginInputs) -> (u8, Vec<Closing>) {
     let fifths = (1..FIFTHS).find(restores).unwrap_or(FIFTHS);
     let closing = inputs.markets.iter().map(|market| Closing {
         market: market.market,
-        side: if market.size.0 > 0 { Side::Sell } else { Side::Buy },
+        side: closing_side(market.size.0),
         size: part_of(market, fifths),
         limit: bankruptcy_price(inputs, market),
     });
     (fifths, closing.collect())
 }
 
-/// Fee of what was closed: `liquidation_fee` of notional, capped by the equity left. Quote quantums.
-pub fn liquidation_fee(notional: i128, liquidation_fee_ppm: u32, equity_left: i128) -> i128 {
-    div_ceil(notional * i128::from(liquidation_fee_ppm), PPM).min(equity_left.max(0))
+/// Fee of what was closed, quote quantums; the caller caps the sum by the equity left.
+pub fn liquidation_fee(notional: i128, liquidation_fee_ppm: u32) -> i128 {
+    div_ceil(notional * i128::from(liquidation_fee_ppm), PPM)
 }
 
 /// Value of a position at mark, signed, rounded down: what a transfer at mark is booked at.
@@ -123,11 +126,9 @@ pub fn value_at_mark(market: &MarketInputs) -> i128 {
 
 /// Fee of a take-over: on everything at mark, capped by the equity.
 pub fn take_over_fee(inputs: &MarginInputs) -> i128 {
-    let fees = inputs.markets.iter().map(|market| {
-        let notional = div_ceil(market.size.0.abs() * i128::from(market.mark.0), i128::from(QUANTUMS_PER_UNIT));
-        div_ceil(notional * i128::from(market.liquidation_fee_ppm), PPM)
-    });
-    let fees: i128 = fees.sum();
+    let fee_of =
+        |market: &MarketInputs| liquidation_fee(notional_ceil(market.size.0.abs(), market.mark), market.liquidation_fee_ppm);
+    let fees: i128 = inputs.markets.iter().map(fee_of).sum();
     fees.min(equity_at_mark(inputs).max(0))
 }
 
@@ -176,7 +177,7 @@ pub fn fund_can_take(fund: &MarginInputs, account: &MarginInputs) -> bool {
 pub fn closed_at(inputs: &MarginInputs, market: MarketId, size: Qty, price: Price) -> MarginInputs {
     let mut after = inputs.clone();
     let Some(at) = after.markets.iter_mut().find(|m| m.market == market) else { return after };
-    let side = if at.size.0 > 0 { Side::Sell } else { Side::Buy };
+    let side = closing_side(at.size.0);
     if size.is_zero() {
         return after;
     }
@@ -191,8 +192,7 @@ pub fn closed_at(inputs: &MarginInputs, market: MarketId, size: Qty, price: Pric
 /// Step 4: the market to deleverage next, the largest maintenance first (of equals the first), and the price.
 pub fn deleverage_market(inputs: &MarginInputs) -> Option<(MarketId, Side, Price)> {
     let largest = inputs.markets.iter().max_by_key(|market| (maintenance_of(market), Reverse(market.market)))?;
-    let side = if largest.size.0 > 0 { Side::Sell } else { Side::Buy };
-    Some((largest.market, side, bankruptcy_price(inputs, largest)))
+    Some((largest.market, closing_side(largest.size.0), bankruptcy_price(inputs, largest)))
 }
 
 /// Step 4: the fewest lots of `market` to close at `price` so that the rest needs no deleveraging: the account is healthy again, or the fund can
@@ -269,20 +269,14 @@ fn capacity(candidate: &DeleverageCandidate, lot: i128, mark: Price, price: Pric
 }
 
 /// Shares out `lots` by weight: whoever is owed as much as it has gives all of it and the rest is shared again; then the whole parts,
-/// then single lots by largest remainder. Returns how many were given.
-fn share_out(
-    lots: i128,
-    weights: &[i128],
-    capacity: &[i128],
-    candidates: &[DeleverageCandidate],
-    given: &mut [i128],
-) -> i128 {
+/// then single lots by largest remainder.
+fn share_out(lots: i128, weights: &[i128], capacity: &[i128], candidates: &[DeleverageCandidate], given: &mut [i128]) {
     let mut left = lots;
     let mut open: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] > 0 && capacity[*i] > 0).collect();
     loop {
         let total: i128 = open.iter().map(|i| weights[*i]).sum();
         if left == 0 || open.is_empty() {
-            return lots - left;
+            return;
         }
         let quota = |i: usize| mul_div_rem(left, weights[i], total);
         let (full, rest): (Vec<usize>, Vec<usize>) = open.iter().partition(|i| quota(**i).0 >= capacity[**i]);
@@ -293,7 +287,7 @@ fn share_out(
             left -= quotas.iter().map(|(_, whole, _)| whole).sum::<i128>();
             // Fewer are left than there are remainders, and nobody is full.
             quotas.iter().take(usize::try_from(left).expect("few")).for_each(|(.., i)| given[*i] += 1);
-            return lots;
+            return;
         }
         for i in full {
             given[i] += capacity[i];
@@ -328,7 +322,7 @@ pub fn recompute(receipt: &LiquidationReceipt) -> Vec<Mismatch> {
             let within = orders.iter().all(|order| order.filled <= order.size);
             compare(&mut found, "filled no more than ordered", true, within);
             let rate = |market| receipt.inputs.markets.iter().find(|m| m.market == market).map(|m| m.liquidation_fee_ppm);
-            let fees = orders.iter().map(|o| liquidation_fee(o.quote.0, rate(o.market).unwrap_or(0), i128::MAX));
+            let fees = orders.iter().map(|o| liquidation_fee(o.quote.0, rate(o.market).unwrap_or(0)));
             compare(&mut found, "fee", fee.0, fees.sum::<i128>().min(equity_left.0));
             let no_worse = orders.iter().all(|order| {
                 let at_limit = order.limit.value_floor(i128::from(order.filled.0));

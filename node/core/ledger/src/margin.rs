@@ -104,7 +104,7 @@ pub fn market_margin(terms: &MarginTerms, holding: &MarketHolding, open_loss: i1
 }
 
 /// Mark is not on tick, so this one is not exact.
-fn notional_ceil(size: i128, mark: Price) -> i128 {
+pub(crate) fn notional_ceil(size: i128, mark: Price) -> i128 {
     div_ceil(size * i128::from(mark.0), i128::from(QUANTUMS_PER_UNIT))
 }
 

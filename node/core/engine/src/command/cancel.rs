@@ -60,9 +60,8 @@ impl Engine {
     }
 
     fn unsigned(&mut self, address: Address, body: impl FnOnce(&mut Engine, u32) -> Result<u32, Reject>) {
-        let account = self.accounts.find(&address).filter(|index| self.accounts.get(*index).key.is_some());
         let hash = MessageHash::default();
-        match account.ok_or(Reject::UnknownAccount).and_then(|account| body(self, account)) {
+        match self.accounts.registered(&address).ok_or(Reject::UnknownAccount).and_then(|account| body(self, account)) {
             Ok(count) => {
                 self.cancelled(address, hash, count);
             }

@@ -2,7 +2,7 @@ use super::cancel::Ending;
 use super::place::{Origin, Taker};
 use crate::Engine;
 use crate::engine::Globals;
-use crate::rules::{band_edge, tighter};
+use crate::rules::{band_edge, edge, tighter};
 use borsh::{BorshDeserialize, BorshSerialize};
 use keel_ledger::liquidation as rule;
 use keel_types::*;
@@ -24,14 +24,9 @@ pub(crate) struct Liquidation {
 }
 
 impl Engine {
-    /// Whether an account must be liquidated now.
-    pub(crate) fn liquidation_is_due(&self, now: Ts) -> bool {
-        self.first_to_liquidate(now).is_some()
-    }
-
     /// The account whose turn it is: the exchange is open, and there is a mark since its last step. In a grace only those who took on new risk since
     /// the incident began. [spec safe-mode, Reopening: grace protects positions only as they stood]
-    fn first_to_liquidate(&self, now: Ts) -> Option<u32> {
+    pub(crate) fn first_to_liquidate(&self, now: Ts) -> Option<u32> {
         let Globals { phase, mark_ts, .. } = &self.globals;
         let newest = Ts(mark_ts.0.saturating_sub(RETRY_MS * 1_000_000));
         match (phase.phase == Phase::Open, now >= phase.grace_until) {
@@ -42,37 +37,25 @@ impl Engine {
     }
 
     /// One step for one account. [spec exchange, Liquidation]
-    pub(crate) fn liquidate(&mut self) {
-        let Some(account) = self.first_to_liquidate(self.now.ts) else { return };
+    pub(crate) fn liquidate(&mut self, account: u32) {
         let mut state = self.liquidations.get(&account).copied().unwrap_or(Liquidation { attempts: 0, ts: Ts(0) });
         // With a position in a market that is held or stale its price is not known: later.
         if self.is_held_back(account) {
             state.ts = self.now.mark_ts;
-            self.plan.liquidation = Some((account, Some(state)));
+            self.plan.liquidation = Some((account, state));
             return;
         }
         let inputs = self.margin_inputs(account);
-        let ending = Ending::new(Reason::Liquidation, Initiator::Liquidation);
-        let cancelled = self.cancel_orders_of(account, None, ending);
         let margin = rule::margin_of(&inputs);
         let attempts = state.attempts;
-        let receipt = |fund, decision| LiquidationReceipt {
-            account: self.address(account),
-            attempts,
-            inputs: inputs.clone(),
-            fund,
-            decision,
-        };
-        if cancelled > 0 {
+        let cancelled = self.cancel_orders_of(account, None, Ending::new(Reason::Liquidation, Initiator::Liquidation));
+        let (fund, decision) = if cancelled > 0 {
             // What they had reserved may already be enough; whatever is left to do follows at once.
-            let receipt = receipt(None, LiquidationDecision::Cancel { count: cancelled });
-            self.plan.events.push(Event::Liquidation(Box::new(receipt)));
+            (None, LiquidationDecision::Cancel { count: cancelled })
         } else if margin.value > 0 && (attempts < CLOSE_ATTEMPTS || !rule::is_near_bankruptcy(&margin)) {
             state.attempts = attempts.saturating_add(1);
             state.ts = self.now.mark_ts;
-            let decision = self.close_on_book(account, &inputs);
-            let receipt = LiquidationReceipt { account: self.address(account), attempts, inputs, fund: None, decision };
-            self.plan.events.push(Event::Liquidation(Box::new(receipt)));
+            (None, self.close_on_book(account, &inputs))
         } else {
             let fund = self.margin_inputs(self.insurance_account);
             let decision = match rule::fund_can_take(&fund, &inputs) {
@@ -83,11 +66,11 @@ impl Engine {
             if matches!(decision, LiquidationDecision::Deleverage { size: Qty(0), .. }) {
                 state.ts = self.now.mark_ts;
             }
-            let receipt =
-                LiquidationReceipt { account: self.address(account), attempts, inputs, fund: Some(fund), decision };
-            self.plan.events.push(Event::Liquidation(Box::new(receipt)));
-        }
-        self.plan.liquidation = Some((account, Some(state)));
+            (Some(fund), decision)
+        };
+        let receipt = LiquidationReceipt { account: self.address(account), attempts, inputs, fund, decision };
+        self.plan.events.push(Event::Liquidation(Box::new(receipt)));
+        self.plan.liquidation = Some((account, state));
     }
 
     /// Everything the account's margin is made of, for a receipt.
@@ -125,7 +108,7 @@ impl Engine {
         for (n, close) in closing.iter().enumerate() {
             let (filled, quote) = self.close_position(account, close, n as u8);
             let fee_ppm = self.rules.perpetual(close.market).liquidation_fee_ppm;
-            fees += rule::liquidation_fee(quote, fee_ppm, i128::MAX);
+            fees += rule::liquidation_fee(quote, fee_ppm);
             let rule::Closing { market, side, size, limit } = *close;
             orders.push(CloseOrder { market, side, size, limit, filled, quote: Amount(quote) });
         }
@@ -210,20 +193,11 @@ impl Engine {
         LiquidationDecision::TakeOver { left: Amount(equity.max(0) - fee), fee: Amount(fee), deficit: Amount(deficit) }
     }
 
-    /// Books `size` (signed) at `value` (signed) in an account.
-    fn transfer_position(&mut self, account: u32, market: MarketId, size: i128, value: i128) {
-        let index = self.markets.get(u32::from(market.0)).funding_index;
-        let holdings = self.holdings.edit(account);
-        let holding = holdings.market_mut(market);
-        let long_before = holding.position.size.max(0);
-        let change = keel_ledger::trade_value(holding.position, index, size, value);
-        holding.position = change.after;
-        holding.listed = true;
-        holdings.credit(QUOTE, change.realized + change.funding);
-        let state = self.markets.edit(u32::from(market.0));
-        state.open_interest += change.after.size.max(0) - long_before;
-        state.funding_pool -= change.funding;
+    /// Books `size` at `value`, both signed, in an account that pays no fee. Quote quantums realised.
+    fn transfer_position(&mut self, account: u32, market: MarketId, size: i128, value: i128) -> i128 {
+        let change = self.book_position(account, market, size, value);
         self.collect(0, change.rounding);
+        change.realized
     }
 
     /// A position that changed hands may have taken the reason from reduce-only orders.
@@ -291,16 +265,9 @@ impl Engine {
         n: usize,
     ) {
         let (counterparty, size) = (self.accounts.find(&share.account).expect("a candidate is an account"), share.size);
-        let value = price.notional(size);
-        let signed = side.sign() * i128::from(size.0);
-        let realized = |engine: &mut Engine, account: u32, sign: i128| {
-            let before = engine.holdings.get(account).market(market).position;
-            let index = engine.markets.get(u32::from(market.0)).funding_index;
-            let change = keel_ledger::trade_value(before, index, sign * signed, sign * side.sign() * value);
-            engine.transfer_position(account, market, sign * signed, sign * side.sign() * value);
-            change.realized
-        };
-        let (of_account, of_counterparty) = (realized(self, account, 1), realized(self, counterparty, -1));
+        let (signed, value) = (side.sign() * i128::from(size.0), side.sign() * price.notional(size));
+        let of_account = self.transfer_position(account, market, signed, value);
+        let of_counterparty = self.transfer_position(counterparty, market, -signed, -value);
         let state = self.markets.edit(u32::from(market.0));
         state.trades += 1;
         let trade = TradeId(state.trades);
@@ -326,7 +293,7 @@ impl Engine {
             if size == 0 || state.is_restricted(&self.rules.genesis.oracle, now) {
                 return None;
             }
-            let side = if size > 0 { Side::Sell } else { Side::Buy };
+            let side = rule::closing_side(size);
             let limit = self.unwind_limit(*market, side);
             let crosses = self.books[usize::from(market.0)].crosses(side, limit);
             // A slice for each mark: what trades at once at these prices is the impact notional.
@@ -343,26 +310,22 @@ impl Engine {
     fn unwind_limit(&self, market: MarketId, side: Side) -> Price {
         let spec = self.rules.market(market);
         let state = self.markets.get(u32::from(market.0));
-        let (mark, oracle) = (i128::from(state.mark.0), i128::from(state.oracle.0));
-        let tick = i128::from(spec.tick_size.0);
-        let price = match side {
-            Side::Buy => (mark.min(oracle) * (PPM + UNWIND_REACH_PPM)).div_euclid(PPM * tick) * tick,
-            Side::Sell => div_ceil(mark.max(oracle) * (PPM - UNWIND_REACH_PPM), PPM * tick) * tick,
-        };
-        Price(u64::try_from(price.clamp(tick, i128::from(spec.price_max.0))).expect("a price within the market's range"))
+        let from = tighter(side, state.mark, state.oracle);
+        edge(spec, from, UNWIND_REACH_PPM, side).max(spec.tick_size)
     }
 
-    /// Whether the fund should try to unwind: once for each mark, and only when somebody is there to trade with.
-    pub(crate) fn unwind_is_due(&self, now: Ts) -> bool {
+    /// What the fund should try to close now: once for each mark, and only when somebody is there to trade with.
+    pub(crate) fn due_unwinding(&self, now: Ts) -> Option<rule::Closing> {
         let Globals { phase, marks, fund_marks, .. } = &self.globals;
-        phase.phase == Phase::Open && fund_marks < marks && self.unwinding(now).is_some()
+        if phase.phase != Phase::Open || fund_marks >= marks {
+            return None;
+        }
+        self.unwinding(now)
     }
 
     /// One reduce-only order of the fund. [spec exchange, Liquidation: step 3]
-    pub(crate) fn unwind_fund(&mut self) {
+    pub(crate) fn unwind_fund(&mut self, close: &rule::Closing) {
         self.now.fund_marks = self.now.marks;
-        if let Some(close) = self.unwinding(self.now.ts) {
-            self.close_position(self.insurance_account, &close, 0);
-        }
+        self.close_position(self.insurance_account, close, 0);
     }
 }

@@ -4,7 +4,7 @@ use crate::Engine;
 use crate::order::{Order, reaches};
 use crate::rules::reserve_ppm;
 use keel_book::Resting;
-use keel_ledger::{FeeSplit, OpenBuy, OpenOrder};
+use keel_ledger::{FeeSplit, OpenBuy, OpenOrder, PositionChange};
 use keel_types::*;
 
 /// What the walk over the makers came to.
@@ -262,21 +262,32 @@ impl Engine {
     }
 
     fn settle_perpetual(&mut self, party: &Party, market: MarketId, qty: Qty, price: Price) -> Settled {
-        let index = self.markets.get(u32::from(market.0)).funding_index;
-        let fee = keel_ledger::fee_split(price.notional(qty), party.fee_ppm);
+        let notional = price.notional(qty);
+        let fee = keel_ledger::fee_split(notional, party.fee_ppm);
         let holdings = self.holdings.edit(party.account);
+        holdings.market_mut(market).close(party.order, qty);
+        holdings.credit(QUOTE, -fee.charged);
+        let sign = party.order.side.sign();
+        let change = self.book_position(party.account, market, sign * i128::from(qty.0), sign * notional);
+        self.collect(fee.collected, fee.rounding + change.rounding);
+        Settled { fee, realized: change.realized }
+    }
+
+    /// Books `size` at `value`, both signed, in an account's position: what it realises goes to its balance, funding comes out of the market's
+    /// pool. The rounding is the caller's to [Engine::collect].
+    pub(super) fn book_position(&mut self, account: u32, market: MarketId, size: i128, value: i128) -> PositionChange {
+        let index = self.markets.get(u32::from(market.0)).funding_index;
+        let holdings = self.holdings.edit(account);
         let holding = holdings.market_mut(market);
-        holding.close(party.order, qty);
         let long_before = holding.position.size.max(0);
-        let change = keel_ledger::trade(holding.position, index, party.order.side, qty, price);
+        let change = keel_ledger::trade_value(holding.position, index, size, value);
         holding.position = change.after;
         holding.listed = true;
-        holdings.credit(QUOTE, change.realized + change.funding - fee.charged);
+        holdings.credit(QUOTE, change.realized + change.funding);
         let market = self.markets.edit(u32::from(market.0));
         market.open_interest += change.after.size.max(0) - long_before;
         market.funding_pool -= change.funding;
-        self.collect(fee.collected, fee.rounding + change.rounding);
-        Settled { fee, realized: change.realized }
+        change
     }
 
     /// The one place where fees and rounding arrive. [spec exchange, Units]

@@ -50,8 +50,9 @@ impl Engine {
         terms: Terms,
         body: impl FnOnce(&mut Engine, u32) -> Result<OutcomeResult, Reject>,
     ) {
-        let account = self.accounts.find(&signed.account).filter(|index| self.accounts.get(*index).key.is_some());
-        let Some(account) = account else { return self.refuse(signed, Reject::UnknownAccount) };
+        let Some(account) = self.accounts.registered(&signed.account) else {
+            return self.refuse(signed, Reject::UnknownAccount);
+        };
         match self.admission(Some(account), signed, terms) {
             Admission::Fresh => self.conclude(account, signed, terms, body),
             Admission::Replayed(outcome) => self.replayed(signed, outcome),

@@ -1,5 +1,6 @@
 use super::cancel::Ending;
 use crate::Engine;
+use keel_ledger::liquidation::Closing;
 use keel_types::*;
 
 /// Orders one Tick ends because their time has come: each is a few words of events, and a Tick must not hold up a batch.
@@ -14,12 +15,12 @@ enum Work {
     Switch(u32),
     /// Funding of every perpetual, and its next premium sample.
     Funding,
-    /// A step of the liquidation of the account that comes first.
-    Liquidation,
+    /// A step of the liquidation of an account.
+    Liquidation(u32),
     /// An account below initial margin has orders to lose.
-    Upkeep,
+    Upkeep(u32),
     /// The insurance fund can close some of what it holds.
-    Unwinding,
+    Unwinding(Closing),
     /// The order in this slot was reached by the mark.
     Trigger(u32),
 }
@@ -37,9 +38,9 @@ impl Engine {
             Some(Work::Expiries) => self.expire_orders(),
             Some(Work::Switch(account)) => self.throw_switch(account),
             Some(Work::Funding) => self.accrue_funding(),
-            Some(Work::Liquidation) => self.liquidate(),
-            Some(Work::Upkeep) => self.keep_margin(),
-            Some(Work::Unwinding) => self.unwind_fund(),
+            Some(Work::Liquidation(account)) => self.liquidate(account),
+            Some(Work::Upkeep(account)) => self.keep_margin(account),
+            Some(Work::Unwinding(close)) => self.unwind_fund(&close),
             Some(Work::Trigger(slot)) => self.trigger(slot),
             None => {}
         }
@@ -55,15 +56,12 @@ impl Engine {
     fn due_work(&self, now: Ts) -> Option<Work> {
         let expiries = self.due.expired(now).next().map(|_| Work::Expiries);
         let switch = || self.due.switch(now).map(Work::Switch);
-        let risk = || match () {
-            () if self.funding_is_due(now) => Some(Work::Funding),
-            () if self.liquidation_is_due(now) => Some(Work::Liquidation),
-            () if self.upkeep_is_due() => Some(Work::Upkeep),
-            () if self.unwind_is_due(now) => Some(Work::Unwinding),
-            () => None,
-        };
+        let funding = || self.funding_is_due(now).then_some(Work::Funding);
+        let liquidation = || self.first_to_liquidate(now).map(Work::Liquidation);
+        let upkeep = || self.watch.first_short().map(Work::Upkeep);
+        let unwinding = || self.due_unwinding(now).map(Work::Unwinding);
         let trigger = || self.due_trigger(now).map(Work::Trigger);
-        expiries.or_else(switch).or_else(risk).or_else(trigger)
+        expiries.or_else(switch).or_else(funding).or_else(liquidation).or_else(upkeep).or_else(unwinding).or_else(trigger)
     }
 
     fn expire_orders(&mut self) {

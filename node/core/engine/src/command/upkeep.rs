@@ -4,15 +4,9 @@ use keel_types::*;
 use std::cmp::Reverse;
 
 impl Engine {
-    /// Whether an account below initial margin has orders to cancel.
-    pub(crate) fn upkeep_is_due(&self) -> bool {
-        self.watch.first_short().is_some()
-    }
-
     /// One account with AV < IMR: cancels its orders that add risk, then others whose cancelling helps, each most passive first, until AV >= IMR.
     /// [spec exchange, Perpetuals] A reduction without a loss in it needs no margin: it stays, so that the account can get out.
-    pub(crate) fn keep_margin(&mut self) {
-        let Some(account) = self.watch.first_short() else { return };
+    pub(crate) fn keep_margin(&mut self, account: u32) {
         let resting = self.order_slots(account).filter(|slot| self.orders.get(*slot).live);
         let mut slots: Vec<_> = resting.map(|slot| (self.rank(slot), slot)).collect();
         slots.sort_unstable();
