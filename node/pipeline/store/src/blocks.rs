@@ -51,7 +51,7 @@ impl Store {
         batch.put(META, KEY_BLOCKS_HEIGHT, borsh_vec(&height.0));
         batch.put(META, KEY_BLOCKS_SEQ, borsh_vec(&block.header.last_seq));
         batch.write()?;
-        self.publish_height(height);
+        self.publish(&block.header);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod fingerprint;
 mod history;
 mod integrity;
 mod keys;
+mod open;
 mod retention;
 pub mod snapshots;
 mod state;
@@ -40,7 +41,8 @@ pub use history::{
     TradeRow, TransferRow, WithdrawalRow,
 };
 pub use integrity::{RootMismatch, Roots};
+pub use open::{OpenBlock, OpenState, OpenTransaction, Tip};
 pub use retention::{PRUNED_PER_RECORD_MIN, Retention};
-pub use state::StoredValue;
+pub use state::{StateAt, StateReader, StoredValue};
 pub use store::Store;
 pub use tries::{StoredTrie, TrieChanges, TrieId};

@@ -14,10 +14,63 @@ pub struct StoredValue {
     pub height: Height,
 }
 
+/// Chain state at one moment: all that an execution of Cairo contracts reads, and nothing else.
+pub trait StateReader {
+    /// The value of a storage slot; 0 where nothing was ever stored.
+    ///
+    /// # Errors
+    /// The database; so for all of them.
+    fn storage(&self, contract: &Felt, slot: &Felt) -> Result<Felt, StoreError>;
+    /// A contract's nonce; 0 if it never had one.
+    ///
+    /// # Errors
+    /// The database.
+    fn nonce(&self, contract: &Felt) -> Result<Felt, StoreError>;
+    /// The class of a contract; `None` if it is not deployed.
+    ///
+    /// # Errors
+    /// The database.
+    fn class_hash(&self, contract: &Felt) -> Result<Option<Felt>, StoreError>;
+    /// The compiled class hash of a class; `None` if it is not declared.
+    ///
+    /// # Errors
+    /// The database.
+    fn compiled_class_hash(&self, class: &Felt) -> Result<Option<Felt>, StoreError>;
+}
+
+/// The state after one committed block.
+pub struct StateAt<'a> {
+    store: &'a Store,
+    height: Height,
+}
+
+impl StateReader for StateAt<'_> {
+    fn storage(&self, contract: &Felt, slot: &Felt) -> Result<Felt, StoreError> {
+        self.store.storage_at(contract, slot, self.height)
+    }
+    fn nonce(&self, contract: &Felt) -> Result<Felt, StoreError> {
+        self.store.nonce_at(contract, self.height)
+    }
+    fn class_hash(&self, contract: &Felt) -> Result<Option<Felt>, StoreError> {
+        self.store.class_hash_at(contract, self.height)
+    }
+    fn compiled_class_hash(&self, class: &Felt) -> Result<Option<Felt>, StoreError> {
+        Ok(self.store.compiled_class_hash_at(class, self.height)?.map(|entry| entry.value))
+    }
+}
+
 /// Newer than any block: reads the latest committed value.
 const LATEST: Height = Height(u64::MAX);
 
 impl Store {
+    /// The state after block `height`.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn state_at(&self, height: Height) -> Result<StateAt<'_>, StoreError> {
+        Ok(StateAt { store: self, height })
+    }
+
     /// The value of a storage slot after block `height`; 0 where nothing was ever stored.
     ///
     /// # Errors

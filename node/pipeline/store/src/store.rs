@@ -1,5 +1,7 @@
+use crate::chain::Header;
 use crate::error::StoreError;
 use crate::keys::{META, TABLES, prefix_end};
+use crate::open::Open;
 use borsh::BorshDeserialize;
 use keel_types::{Bytes32, Height, Seq};
 use rocksdb::{
@@ -45,6 +47,7 @@ struct Inner {
     db: DB,
     /// Committed blocks: height + 1; 0 before genesis. Read by RPC threads without touching the database.
     blocks: AtomicU64,
+    open: Open,
 }
 
 impl Store {
@@ -57,10 +60,13 @@ impl Store {
         let tables = TABLES.iter().map(|name| ColumnFamilyDescriptor::new(*name, table_options(&cache)));
         let db = DB::open_cf_descriptors(&database_options(), path, tables)
             .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
-        let store = Store { inner: Arc::new(Inner { db, blocks: AtomicU64::new(0) }) };
+        let store = Store { inner: Arc::new(Inner { db, blocks: AtomicU64::new(0), open: Open::default() }) };
         store.check_identity(genesis)?;
-        let blocks = store.marker(KEY_BLOCKS_HEIGHT)?.map_or(0, |height: u64| height + 1);
-        store.inner.blocks.store(blocks, Ordering::Release);
+        if let Some(height) = store.marker(KEY_BLOCKS_HEIGHT)?.map(Height)
+            && let Some(tip) = store.header(height)?
+        {
+            store.publish(&tip);
+        }
         Ok(store)
     }
 
@@ -85,8 +91,13 @@ impl Store {
         self.inner.blocks.load(Ordering::Acquire).checked_sub(1).map(Height)
     }
 
-    pub(crate) fn publish_height(&self, height: Height) {
-        self.inner.blocks.store(height.0 + 1, Ordering::Release);
+    /// The block of `header` is committed: readers may have it, and what was open is in it.
+    pub(crate) fn publish(&self, header: &Header) {
+        self.inner.open.commit(header, || self.inner.blocks.store(header.block.number + 1, Ordering::Release));
+    }
+
+    pub(crate) fn tip_state(&self) -> &Open {
+        &self.inner.open
     }
 
     /// Sequence number of the last command that is in a committed block.
