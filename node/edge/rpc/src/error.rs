@@ -2,7 +2,7 @@
 //!
 //! | codes | who |
 //! |---|---|
-//! | 20 to 34 | `starknet_*`, by the specification |
+//! | 20 to 42 | `starknet_*`, by the specification |
 //! | -32001 to -32019, -32040 to -32049 | a request refused before the engine ([keel_ingress::IngressError]) |
 //! | -32050 | the phase forbids it [spec safe-mode, What a client sees] |
 //! | -32051 to -32069 | this server, below |
@@ -297,6 +297,10 @@ impl From<Reject> for RpcError {
 
 impl From<StoreError> for RpcError {
     fn from(error: StoreError) -> Self {
+        // Older state than this node keeps: to a client the same as a block it does not have.
+        if let StoreError::NotRetained { .. } = error {
+            return StarknetError::BlockNotFound.into();
+        }
         tracing::error!(%error, "read the store for a request");
         RpcError::Internal
     }
