@@ -10,8 +10,9 @@ use keel_commitment::commitments::{self, event_commitment, receipt_commitment, t
 use keel_commitment::transaction_hash::{CommonV3, InvokeV3, L1Handler, Purpose};
 use keel_commitment::{Felt, StateDiff};
 use keel_contracts::starknet::{Call, Layout, genesis_state};
-use keel_store::{Block, Header, Invoke, L1HandlerCall, Receipt, Store, Transaction, TrieChanges};
+use keel_store::{Block, Header, Invoke, L1HandlerCall, OpenTransaction, Receipt, Store, Transaction, TrieChanges};
 use keel_types::{Bytes32, Genesis, Height, Seq, StateWrite, Ts};
+use std::sync::Arc;
 
 /// A block with what it does to the tries: ready for [Store::commit_block].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,19 +56,20 @@ pub fn genesis_block(
     }
     let seal =
         Seal { height: Height(0), ts: genesis.ts, first_seq: Seq(0), last_seq: Seq(0), engine_digest: Bytes32::default() };
-    seal_block(genesis, store, key, seal, vec![], diff)
+    seal_block(genesis, store, key, seal, &[], diff)
 }
 
-/// Puts a block together on the store's tip. `diff` is what the commands changed; nonces, block hash and aliases are added.
+/// Puts a block together on the store's tip. `diff` is what the transactions changed; block hash and aliases are added.
 pub(crate) fn seal_block(
     genesis: &Genesis,
     store: &Store,
     key: Option<&BlockKey>,
     seal: Seal,
-    drafts: Vec<Draft>,
+    closed: &[Arc<OpenTransaction>],
     mut diff: StateDiff,
 ) -> Result<SealedBlock, BlocksError> {
-    let (transactions, receipts) = number(genesis, store, drafts, &mut diff)?;
+    let transactions: Vec<Transaction> = closed.iter().map(|closed| closed.transaction.clone()).collect();
+    let receipts: Vec<Receipt> = closed.iter().map(|closed| closed.receipt.clone()).collect();
     complete(&mut diff, store, seal.height)?;
     let tries = store.trie_changes(&diff)?;
     let block = BlockHeader {
@@ -96,40 +98,20 @@ pub(crate) fn seal_block(
     Ok(SealedBlock { block: Block { header, transactions, receipts, diff }, tries })
 }
 
-/// Gives the drafts their nonces and hashes; the operator's last nonce goes into the diff.
-fn number(
-    genesis: &Genesis,
-    store: &Store,
-    drafts: Vec<Draft>,
-    diff: &mut StateDiff,
-) -> Result<(Vec<Transaction>, Vec<Receipt>), BlocksError> {
-    let stored = store.nonce_latest(&genesis.operator.0)?;
-    let mut nonce = u64::try_from(stored).expect("the operator's nonce counts transactions");
-    let first = nonce;
-    let (mut transactions, mut receipts) = (Vec::with_capacity(drafts.len()), Vec::with_capacity(drafts.len()));
-    for draft in drafts {
-        let transaction = match draft.body {
-            DraftBody::Invoke(calls) => {
-                nonce += 1;
-                invoke(genesis, nonce - 1, &calls)
-            }
-            DraftBody::Handler { selector, calldata, nonce, message_hash } => {
-                handler(genesis, selector, calldata, nonce, message_hash)
-            }
-        };
-        receipts.push(Receipt {
-            transaction_hash: transaction.hash(),
-            messages_sent: draft.messages,
-            events: draft.events,
-            first_seq: draft.first_seq,
-            last_seq: draft.last_seq,
-        });
-        transactions.push(transaction);
-    }
-    if nonce != first {
-        diff.nonces.insert(genesis.operator.0, nonce.into());
-    }
-    Ok((transactions, receipts))
+/// The transaction of a closed draft, with its hash and its receipt. `nonce` is the operator's next; an invoke takes it.
+pub(crate) fn number(genesis: &Genesis, draft: Draft, nonce: &mut u64) -> OpenTransaction {
+    let Draft { body, events, messages, first_seq, last_seq } = draft;
+    let transaction = match body {
+        DraftBody::Invoke(calls) => {
+            *nonce += 1;
+            invoke(genesis, *nonce - 1, &calls)
+        }
+        DraftBody::Handler { selector, calldata, nonce, message_hash } => {
+            handler(genesis, selector, calldata, nonce, message_hash)
+        }
+    };
+    let receipt = Receipt { transaction_hash: transaction.hash(), messages_sent: messages, events, first_seq, last_seq };
+    OpenTransaction { transaction, receipt }
 }
 
 fn invoke(genesis: &Genesis, nonce: u64, calls: &[Call]) -> Transaction {

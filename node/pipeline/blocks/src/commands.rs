@@ -1,7 +1,7 @@
 //! From executed commands to the transactions that stand for them.
 //!
 //! A command that changed chain state belongs to exactly one transaction, in seq order; one that did not, to none.
-//! Consecutive commands that made fills share a transaction, up to [FILLS_PER_TRANSACTION_MAX] fills.
+//! Consecutive commands that made fills share a transaction, up to [FILLS_PER_TRANSACTION_MAX] fills and for [FILLS_OPEN_MAX].
 
 use crate::cancel::{CancelTree, join_roots};
 use crate::error::BlocksError;
@@ -11,10 +11,15 @@ use keel_commitment::commitments::{Event as ChainEvent, MessageToL1};
 use keel_contracts::starknet::{self as contract, Call, ExchangeEvent, HANDLE_DEPOSIT};
 use keel_types::*;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Fills after which a transaction takes no further command: about 4,000 words of calldata, as Starknet allows.
 /// One command's fills are never parted, so a transaction may have more when one command made more.
 pub const FILLS_PER_TRANSACTION_MAX: usize = 100;
+/// Journal time, from the record of its first fill, after which a transaction takes no further command: the next record of this age or
+/// more closes it, whatever it holds. A transaction is shown as pre-confirmed when it is closed, and a record comes at least every 100 ms:
+/// so a fill is shown 300 ms after it is durable at the latest, and a quiet market still shares hashing between the fills of a burst.
+pub const FILLS_OPEN_MAX: Duration = Duration::from_millis(200);
 
 /// A transaction that has no nonce and no hash yet.
 pub(crate) struct Draft {
@@ -36,10 +41,11 @@ pub(crate) enum DraftBody {
     },
 }
 
-/// The drafts of the open block.
+/// The drafts of the open block that are not numbered yet.
 #[derive(Default)]
 pub(crate) struct Drafts {
-    done: Vec<Draft>,
+    /// Closed: nothing changes them any more.
+    closed: Vec<Draft>,
     /// Fills that further commands may join.
     fills: Option<Fills>,
 }
@@ -48,6 +54,8 @@ pub(crate) struct Drafts {
 struct Fills {
     runs: Vec<Run>,
     count: usize,
+    /// Time of the record with the first of them.
+    opened: Ts,
     first_seq: Seq,
     last_seq: Seq,
 }
@@ -62,19 +70,41 @@ struct Run {
 }
 
 impl Drafts {
-    /// Takes one executed command. `state` is the state before its own writes.
+    /// Takes one executed command and books its writes in `state`, which is told what belongs to closed drafts.
     pub(crate) fn add(
         &mut self,
         genesis: &Genesis,
         state: &mut PendingState,
         executed: &Executed,
+        ts: Ts,
     ) -> Result<(), BlocksError> {
+        let age = |fills: &Fills| Duration::from_nanos(ts.0.saturating_sub(fills.opened.0));
+        // Before anything else of the command, and by commands that change nothing too: the fills do not wait for others.
+        if self.fills.as_ref().is_some_and(|fills| age(fills) >= FILLS_OPEN_MAX) {
+            self.close_fills(genesis, state);
+        }
         if executed.writes.is_empty() {
             return Ok(());
         }
+        self.draft(genesis, state, executed, ts)?;
+        state.write(&executed.writes);
+        if self.fills.is_none() {
+            state.close();
+        }
+        Ok(())
+    }
+
+    /// `state` is the state before the command's own writes.
+    fn draft(
+        &mut self,
+        genesis: &Genesis,
+        state: &mut PendingState,
+        executed: &Executed,
+        ts: Ts,
+    ) -> Result<(), BlocksError> {
         match &executed.command {
             // A tick liquidates, triggers and accrues funding: what it changes has the shape of fills.
-            Command::Place(_) | Command::Modify(_) | Command::Tick => self.fills(genesis, executed),
+            Command::Place(_) | Command::Modify(_) | Command::Tick => self.fills(genesis, state, executed, ts),
             command => {
                 let draft = match command {
                     Command::Register(_) => register(genesis, executed)?,
@@ -98,27 +128,32 @@ impl Drafts {
                     | Command::BatchConfirmed(_)
                     | Command::Resume(_) => return Err(unexplained(executed, &executed.writes[0])),
                 };
-                self.close_fills(genesis);
-                self.done.push(draft);
+                self.close_fills(genesis, state);
+                self.closed.push(draft);
                 Ok(())
             }
         }
     }
 
-    /// All drafts of the block.
-    pub(crate) fn finish(mut self, genesis: &Genesis) -> Vec<Draft> {
-        self.close_fills(genesis);
-        self.done
+    /// What was closed since it was asked for last, in seq order.
+    pub(crate) fn take_closed(&mut self) -> Vec<Draft> {
+        std::mem::take(&mut self.closed)
     }
 
-    fn fills(&mut self, genesis: &Genesis, executed: &Executed) -> Result<(), BlocksError> {
+    fn fills(
+        &mut self,
+        genesis: &Genesis,
+        state: &mut PendingState,
+        executed: &Executed,
+        ts: Ts,
+    ) -> Result<(), BlocksError> {
         let runs = Run::of(executed)?;
         let count: usize = runs.iter().map(|run| run.fills.len()).sum();
         if self.fills.as_ref().is_some_and(|open| open.count + count > FILLS_PER_TRANSACTION_MAX) {
-            self.close_fills(genesis);
+            self.close_fills(genesis, state);
         }
         let seq = executed.seq;
-        let open = self.fills.get_or_insert_with(|| Fills { runs: vec![], count: 0, first_seq: seq, last_seq: seq });
+        let open = self.fills.get_or_insert_with(|| Fills::new(seq, ts));
         open.last_seq = seq;
         open.count += count;
         for run in runs {
@@ -130,11 +165,19 @@ impl Drafts {
         Ok(())
     }
 
-    fn close_fills(&mut self, genesis: &Genesis) {
+    /// Lets no further command join the fills. The drafts that there are then account for every write before the present command.
+    pub(crate) fn close_fills(&mut self, genesis: &Genesis, state: &mut PendingState) {
         let Some(Fills { runs, first_seq, last_seq, .. }) = self.fills.take() else { return };
         let events = runs.iter().flat_map(Run::events).map(|event| of_exchange(genesis, event)).collect();
         let body = DraftBody::Invoke(runs.into_iter().map(|run| run.call(genesis)).collect());
-        self.done.push(Draft { body, events, messages: vec![], first_seq, last_seq });
+        self.closed.push(Draft { body, events, messages: vec![], first_seq, last_seq });
+        state.close();
+    }
+}
+
+impl Fills {
+    fn new(seq: Seq, opened: Ts) -> Fills {
+        Fills { runs: vec![], count: 0, opened, first_seq: seq, last_seq: seq }
     }
 }
 

@@ -25,7 +25,7 @@ pub use block::{SealedBlock, genesis_block};
 pub use builder::BlockBuilder;
 pub use cancel::{CancelPath, CancelTree, cancel_leaf, cancelled_orders, join_roots};
 pub use check::{BlockFault, check_block, check_chain};
-pub use commands::FILLS_PER_TRANSACTION_MAX;
+pub use commands::{FILLS_OPEN_MAX, FILLS_PER_TRANSACTION_MAX};
 pub use counter::{BLOCK_ENTRIES_MAX, BLOCK_TRANSACTIONS_MAX, BLOCK_WITHDRAWALS_MAX, BLOCK_WORDS_MAX, DiffCounter};
 pub use error::BlocksError;
 pub use key::BlockKey;

@@ -6,7 +6,7 @@ use keel_contracts::starknet::{CANCEL_ROOT_OFFSET, Key, Layout, NO_CANCEL_ROOT, 
 use keel_store::{Store, StoreError};
 use keel_types::{Bytes32, Genesis, Height, IncidentId, IncidentValue, LossReasons, Seq, StateWrite, Ts};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Slot of `since` within the record of the phase (version, phase, incident, since).
@@ -17,19 +17,34 @@ pub(crate) struct PendingState {
     genesis: Arc<Genesis>,
     store: Store,
     layout: Layout,
-    /// Written since the last block; the last value of each slot.
-    slots: BTreeMap<Felt, Felt>,
+    /// Written by commands of drafts that are still open; the last value of each slot.
+    open: BTreeMap<Felt, Felt>,
+    /// Written by the closed drafts of the block; the last value of each slot.
+    closed: BTreeMap<Felt, Felt>,
+    /// Slots of `closed` that have not been published as they are.
+    unpublished: BTreeSet<Felt>,
+    /// What the store has of slots of `closed`, as far as it was asked. It holds until the block is committed.
+    stored: BTreeMap<Felt, Felt>,
 }
 
 impl PendingState {
     pub(crate) fn new(genesis: Arc<Genesis>, store: Store) -> PendingState {
-        PendingState { genesis, store, layout: Layout::new(), slots: BTreeMap::new() }
+        let (open, closed, unpublished, stored) = Default::default();
+        PendingState { genesis, store, layout: Layout::new(), open, closed, unpublished, stored }
     }
 
     /// Writes of a command, in their order.
     pub(crate) fn write(&mut self, writes: &[StateWrite]) {
         for write in writes {
-            self.slots.extend(self.layout.storage(&self.genesis, write));
+            self.open.extend(self.layout.storage(&self.genesis, write));
+        }
+    }
+
+    /// Everything written so far belongs to closed drafts.
+    pub(crate) fn close(&mut self) {
+        for (slot, value) in std::mem::take(&mut self.open) {
+            self.closed.insert(slot, value);
+            self.unpublished.insert(slot);
         }
     }
 
@@ -40,7 +55,7 @@ impl PendingState {
     }
 
     pub(crate) fn set_cancel_root(&mut self, incident: &IncidentValue, root: Felt) {
-        self.slots.extend(self.layout.storage_incident(incident, Some(root)));
+        self.open.extend(self.layout.storage_incident(incident, Some(root)));
     }
 
     /// An incident as it stands; `None` if there is none of that number.
@@ -54,8 +69,8 @@ impl PendingState {
             integrity_report: Bytes32::default(),
         };
         let mut failure = None;
-        let (slots, store, exchange) = (&self.slots, &self.store, self.genesis.exchange.0);
-        let mut read = |slot: Felt| match slots.get(&slot) {
+        let (open, closed, store, exchange) = (&self.open, &self.closed, &self.store, self.genesis.exchange.0);
+        let mut read = |slot: Felt| match open.get(&slot).or_else(|| closed.get(&slot)) {
             Some(value) => *value,
             None => store.storage_latest(&exchange, &slot).unwrap_or_else(|error| {
                 failure.get_or_insert(error);
@@ -78,22 +93,50 @@ impl PendingState {
 
     fn read(&mut self, key: Key, offset: u64) -> Result<Felt, StoreError> {
         let slot = self.layout.slot(key) + Felt::from(offset);
-        match self.slots.get(&slot) {
+        match self.open.get(&slot).or_else(|| self.closed.get(&slot)) {
             Some(value) => Ok(*value),
             None => self.store.storage_latest(&self.genesis.exchange.0, &slot),
         }
     }
 
-    /// The diff of the block that closes now, without what the chain itself adds ([complete]); starts the next block.
-    pub(crate) fn take_diff(&mut self) -> Result<StateDiff, BlocksError> {
+    /// What closed drafts changed since this was asked last: entries that differ from the store, and slots (contract, slot) that the block
+    /// wrote and that are as the store has them.
+    pub(crate) fn take_unpublished(&mut self) -> Result<(StateDiff, Vec<(Felt, Felt)>), BlocksError> {
         let exchange = self.genesis.exchange.0;
-        let mut diff = StateDiff::default();
-        for (slot, value) in std::mem::take(&mut self.slots) {
-            if self.store.storage_latest(&exchange, &slot)? != value {
+        let (mut diff, mut restored) = (StateDiff::default(), vec![]);
+        for slot in std::mem::take(&mut self.unpublished) {
+            let value = self.closed[&slot];
+            if self.stored(slot)? == value {
+                restored.push((exchange, slot));
+            } else {
                 diff.set_storage(exchange, slot, value);
             }
         }
+        Ok((diff, restored))
+    }
+
+    /// The diff of the block that closes now, without what the chain itself adds ([complete]); starts the next block. Every draft is closed.
+    pub(crate) fn take_diff(&mut self) -> Result<StateDiff, BlocksError> {
+        assert!(self.open.is_empty(), "a block ends with all its drafts closed");
+        let exchange = self.genesis.exchange.0;
+        let mut diff = StateDiff::default();
+        for (slot, value) in std::mem::take(&mut self.closed) {
+            if self.stored(slot)? != value {
+                diff.set_storage(exchange, slot, value);
+            }
+        }
+        self.stored.clear();
+        self.unpublished.clear();
         Ok(diff)
+    }
+
+    fn stored(&mut self, slot: Felt) -> Result<Felt, StoreError> {
+        if let Some(value) = self.stored.get(&slot) {
+            return Ok(*value);
+        }
+        let value = self.store.storage_latest(&self.genesis.exchange.0, &slot)?;
+        self.stored.insert(slot, value);
+        Ok(value)
     }
 }
 

@@ -138,7 +138,9 @@ impl Store {
     /// # Errors
     /// The database.
     pub fn place_of_transaction(&self, hash: &Felt) -> Result<Option<(Height, u32)>, StoreError> {
-        self.get(TRANSACTION_HASHES, Key::new().felt(hash))
+        let place: Option<(Height, u32)> = self.get(TRANSACTION_HASHES, Key::new().felt(hash))?;
+        // The rows of a block are there a moment before readers may have it; until then the transaction is in the open block.
+        Ok(place.filter(|(height, _)| Some(*height) <= self.height()))
     }
 
     /// A transaction by its hash.

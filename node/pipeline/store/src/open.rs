@@ -25,7 +25,8 @@ pub struct OpenBlock {
     /// Journal time of the newest record it covers.
     pub ts: Ts,
     pub transactions: Vec<Arc<OpenTransaction>>,
-    /// What these transactions changed: storage and nonces. What sealing adds (the hash of block n-10, aliases) is not in it.
+    /// What these transactions changed: storage and nonces, each value another than the last committed block left. What sealing adds (the
+    /// hash of block n-10, aliases) is not in it.
     pub diff: StateDiff,
 }
 
@@ -65,25 +66,51 @@ impl Open {
 
 impl Store {
     /// Looks at the open block. Be brief: whoever builds blocks waits.
+    ///
+    /// A commit moves transactions from here to the sealed block in one step. Who looks for one looks here first and then at the sealed
+    /// blocks, and finds it at one of both places; the other way round, a commit in between hides it from both looks.
     pub fn open_block<T>(&self, look: impl FnOnce(&OpenBlock) -> T) -> T {
         look(&self.tip_state().read())
     }
 
     /// Adds to the open block what commands of a released record made: transactions, and the changes that came with them. `diff` replaces
-    /// entry by entry.
-    pub fn extend_open_block(&self, ts: Ts, transactions: Vec<OpenTransaction>, diff: StateDiff) {
+    /// entry by entry; storage entries named in `restored` (contract, slot) are again as the last committed block left them, and go.
+    pub fn extend_open_block(
+        &self,
+        ts: Ts,
+        transactions: Vec<Arc<OpenTransaction>>,
+        diff: StateDiff,
+        restored: &[(Felt, Felt)],
+    ) {
         let mut block = self.tip_state().write();
         block.ts = ts;
         if transactions.is_empty() {
             return;
         }
-        block.transactions.extend(transactions.into_iter().map(Arc::new));
+        block.transactions.extend(transactions);
         for (contract, entries) in diff.storage {
             block.diff.storage.entry(contract).or_default().extend(entries);
         }
+        for (contract, slot) in restored {
+            if let Some(entries) = block.diff.storage.get_mut(contract) {
+                entries.remove(slot);
+            }
+        }
+        block.diff.storage.retain(|_, entries| !entries.is_empty());
         block.diff.nonces.extend(diff.nonces);
         let tip = Tip { height: block.height.0.checked_sub(1).map(Height), open: block.transactions.len() };
         self.tip_state().tip.send_replace(tip);
+    }
+
+    /// Empties the open block, for who begins to build it anew from the command after the last committed block.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn restart_open_block(&self) -> Result<(), StoreError> {
+        if let Some(tip) = self.tip()? {
+            self.publish(&tip);
+        }
+        Ok(())
     }
 
     /// Tells of every change of the tip; a slow receiver sees only the newest.

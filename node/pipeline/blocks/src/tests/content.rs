@@ -107,6 +107,26 @@ fn fills_share_a_transaction_up_to_a_limit_and_one_command_is_never_parted() {
 }
 
 #[test]
+fn fills_share_a_transaction_for_200_ms_of_journal_time() {
+    let seqs = |script: &str| {
+        let block = TestChain::of(script).block(1);
+        block.receipts.iter().map(|receipt| (receipt.first_seq.0, receipt.last_seq.0)).collect::<Vec<_>>()
+    };
+    assert_eq!(seqs("fill 0 1 2 | +199 fill 0 1 2 | seal"), [(1, 2)]);
+    assert_eq!(seqs("fill 0 1 2 | +200 fill 0 1 2 | seal"), [(1, 1), (2, 2)]);
+    // From the first of them, not from the last, whatever comes in between.
+    assert_eq!(seqs("fill 0 1 2 | +150 fill 1 1 2 | +50 fill 0 1 2 | +199 fill 0 1 2 | seal"), [(1, 2), (3, 4)]);
+    // A command that changes nothing closes it too, and one that is not the fills' own.
+    assert_eq!(seqs("fill 0 1 2 | +200 tick | fill 0 1 2 | seal"), [(1, 1), (3, 3)]);
+    assert_eq!(seqs("fill 0 1 2 | +200 rest 1 | +199 fill 0 1 2 | +300 seal"), [(1, 1), (3, 3)]);
+    // A record is one moment: what comes late in it belongs to its time.
+    assert_eq!(
+        seqs("tick | & fill 0 1 2 | +200 fill 0 1 2 | & fill 0 1 2 | & tick | & fill 0 1 2 | seal"),
+        [(2, 2), (3, 6)]
+    );
+}
+
+#[test]
 fn a_transaction_is_what_the_specification_says() {
     let chain = TestChain::of("register 1 | deposit 7 1 500 | withdraw 1 3 | seal");
     let (genesis, block) = (&chain.genesis, chain.block(1));
@@ -129,7 +149,7 @@ fn a_transaction_is_what_the_specification_says() {
 
 #[test]
 fn the_header_is_what_the_specification_says() {
-    let chain = TestChain::of("tick | register 1 | seal | seal");
+    let chain = TestChain::of("+700 tick | +700 register 1 | +700 seal | seal");
     let (first, second) = (chain.block(1).header, chain.block(2).header);
     assert_eq!(first.block.parent_hash, chain.block(0).header.hash);
     assert_eq!(second.block.parent_hash, first.hash);

@@ -9,17 +9,20 @@ fn blocks(chain: &TestChain) -> Vec<Block> {
     (0..=chain.tip().0).map(|height| chain.block(height)).collect()
 }
 
-/// All commands of records in one record each `n`.
+/// Time belongs to the record, so only records of one time may be joined: four commands each have one time here, 70 ms after the four
+/// before, and are joined to records of at most `n`.
 fn regroup(released: &[Released], n: usize) -> Vec<Released> {
-    // Time belongs to the record; a script's records have one command each, so only equal times may be joined.
     let join = |records: &[Released]| Released {
         record_hash: records[0].record_hash,
         ts: records[0].ts,
         executed: records.iter().flat_map(|record| record.executed.clone()).collect(),
     };
-    let same_time = |record: &Released| Released { ts: Ts(2_000_000_000_000), ..record.clone() };
-    let released: Vec<Released> = released.iter().map(same_time).collect();
-    released.chunks(n).map(join).collect()
+    let timed = |(index, record): (usize, &Released)| Released {
+        ts: Ts(2_000_000_000_000).plus_ms(index as u64 / 4 * 70),
+        ..record.clone()
+    };
+    let timed: Vec<Released> = released.iter().enumerate().map(timed).collect();
+    timed.chunk_by(|a, b| a.ts == b.ts).flat_map(|same| same.chunks(n)).map(join).collect()
 }
 
 #[test]
@@ -34,16 +37,19 @@ fn the_same_journal_gives_the_same_bytes() {
 #[test]
 fn how_commands_are_grouped_and_replayed_makes_no_difference() {
     let genesis = genesis();
-    let released = Script::run(&genesis, SCRIPT);
+    let fills = " | fill 0 1 2 | tick | fill 1 2 1".repeat(9);
+    let released = Script::run(&genesis, &format!("{SCRIPT} {fills} | seal | tick"));
     let whole = TestChain::new();
     whole.feed(&regroup(&released, 1));
-    for n in [2, 5, 100] {
+    let last = whole.block(7);
+    assert!(last.transactions.len() > 1, "fills of 27 commands, 70 ms for each four, are parted by their age");
+    for n in [2, 3, 4] {
         let chain = TestChain::new();
         chain.feed(&regroup(&released, n));
         assert_eq!(blocks(&chain), blocks(&whole), "records of {n} commands");
     }
     // Stopped anywhere and fed again from the start, as recovery does.
-    for stop in [0, 1, 4, 5, 6, 11, 14, released.len()] {
+    for stop in [0, 1, 4, 5, 6, 11, 14, 20, 27, 35, 44, released.len()] {
         let chain = TestChain::new();
         chain.feed(&regroup(&released, 1)[..stop]);
         chain.feed(&regroup(&released, 3));

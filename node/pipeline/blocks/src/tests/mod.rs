@@ -2,6 +2,7 @@
 
 mod content;
 mod determinism;
+mod open;
 mod script;
 mod size;
 mod worker;
@@ -60,6 +61,7 @@ impl TestChain {
                     self.commit(&sealed);
                 }
             }
+            builder.publish().unwrap();
         }
     }
 

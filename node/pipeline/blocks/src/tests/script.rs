@@ -100,6 +100,8 @@ fn order(n: u64) -> MessageHash {
 /// What a script's commands would have made of an engine: just enough to write coherent events and chain state.
 pub(super) struct Script<'a> {
     genesis: &'a Genesis,
+    /// Of the record in the making.
+    ts: Ts,
     seq: u64,
     height: u64,
     orders: u64,
@@ -112,13 +114,15 @@ pub(super) struct Script<'a> {
 }
 
 impl<'a> Script<'a> {
-    /// Executes a script; each command is one word and its numbers, commands are parted by `|`, and each is one record.
+    /// Executes a script; each command is one word and its numbers, commands are parted by `|`, and each is one record, 10 ms after the one
+    /// before; `+MS` before a command makes it so many milliseconds, and `&` puts it in the record of the command before.
     ///
     /// `register A`, `deposit NONCE A UNITS` (asset 0), `fill MARKET MAKER TAKER [COUNT]`, `rest A`, `tick`, `confirm`, `reject A`,
     /// `price MARKET PRICE ..`, `withdraw A UNITS`, `safe COUNT` (cancels so many orders), `phase NAME`, `seal`, `badseal`.
     pub(super) fn run(genesis: &Genesis, script: &str) -> Vec<Released> {
         let mut run = Script {
             genesis,
+            ts: genesis.ts,
             seq: 0,
             height: 0,
             orders: 0,
@@ -130,18 +134,33 @@ impl<'a> Script<'a> {
             totals: BTreeMap::new(),
         };
         let commands = script.split('|').map(str::trim).filter(|command| !command.is_empty());
-        commands.map(|command| run.record(command)).collect()
+        commands.fold(vec![], |mut records: Vec<Released>, command| {
+            match command.strip_prefix('&').zip(records.last_mut()) {
+                Some((command, record)) => record.executed.push(run.command(command)),
+                None => records.push(run.record(command)),
+            }
+            records
+        })
     }
 
     fn record(&mut self, text: &str) -> Released {
+        let (wait, text) = match text.strip_prefix('+').and_then(|text| text.split_once(' ')) {
+            Some((wait, text)) => (wait.parse().unwrap(), text),
+            None => (10, text),
+        };
+        self.ts = self.ts.plus_ms(wait);
+        let executed = vec![self.command(text)];
+        Released { record_hash: Bytes32([self.seq as u8; 32]), ts: self.ts, executed }
+    }
+
+    fn command(&mut self, text: &str) -> Executed {
         self.seq += 1;
         let (command, events, writes) = self.execute(text);
-        let executed = vec![Executed { seq: Seq(self.seq), command, events, writes }];
-        Released { record_hash: Bytes32([self.seq as u8; 32]), ts: self.ts(), executed }
+        Executed { seq: Seq(self.seq), command, events, writes }
     }
 
     fn ts(&self) -> Ts {
-        Ts(self.genesis.ts.0 + self.seq * 700_000_000)
+        self.ts
     }
 
     fn execute(&mut self, text: &str) -> (Command, Vec<Event>, Vec<StateWrite>) {
