@@ -73,7 +73,12 @@ impl StateAt<'_> {
         self.height
     }
 
-    /// The same state is that of the last block there is.
+    /// The last block in the snapshot.
+    pub(crate) fn tip(&self) -> Option<Height> {
+        self.tip
+    }
+
+    /// No block in the snapshot is newer.
     pub(crate) fn is_latest(&self) -> bool {
         self.tip.is_none_or(|tip| self.height >= tip)
     }
@@ -182,6 +187,11 @@ impl Store {
             return Err(StoreError::NotRetained { height: state.height, first });
         }
         Ok(state)
+    }
+
+    /// The state after the last committed block, whichever that is when the snapshot is taken.
+    pub(crate) fn state_at_tip(&self) -> Result<StateAt<'_>, StoreError> {
+        self.state_at(LATEST)
     }
 
     /// The value of a storage slot after block `height`; 0 where nothing was ever stored. For more than one read: [`Store::state_at`].

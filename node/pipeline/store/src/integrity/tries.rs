@@ -35,8 +35,8 @@ impl Store {
     /// # Errors
     /// The database, or bytes that are no node.
     pub fn check_tries(&self) -> Result<TrieCheck, StoreError> {
-        let Some(height) = self.height() else { return Ok(TrieCheck::default()) };
-        let state = self.state_at(height)?;
+        let state = self.state_at_tip()?;
+        let Some(height) = state.tip() else { return Ok(TrieCheck::default()) };
         let mut walk = Walk { state: &state, trie: None, ahead: Vec::new(), tries: 0, nodes: 0 };
         let fault = walk.all()?.err();
         Ok(TrieCheck { height: Some(height), tries: walk.tries, nodes: walk.nodes, fault })
