@@ -217,6 +217,45 @@ fn what_is_sequenced_stands_in_the_open_block_as_sealing_leaves_it() {
 }
 
 #[test]
+fn a_transaction_once_seen_is_found_at_every_moment_of_sealing_and_its_status_only_grows() {
+    let story = Story::tell();
+    let node = &story.node;
+    let levels = ["PRE_CONFIRMED", "ACCEPTED_ON_L2"];
+    let (mut seen, mut asked) = (std::collections::BTreeSet::new(), 0);
+    for nonce in 5..15 {
+        node.system(node.deposit(nonce, node.genesis.assets[0].token, story.taker.account, 1_000_000));
+        let hash = hex(node.open().transactions[0].hash());
+        let sealed = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let (mut reached, mut reads) = (0, 0);
+                // Once more after it was sealed.
+                let mut last = false;
+                while !last {
+                    last = sealed.load(std::sync::atomic::Ordering::Acquire);
+                    for method in ["starknet_getTransactionStatus", "starknet_getTransactionReceipt"] {
+                        let answer = on(&story, "/rpc", method, json!([hash])).expect("it was seen before");
+                        let level = levels.iter().position(|level| answer["finality_status"] == *level).expect("a status");
+                        assert!(level >= reached, "{method}: back to {}", levels[level]);
+                        reached = level;
+                        reads += 1;
+                    }
+                    on(&story, "/rpc", "starknet_getTransactionByHash", json!([hash])).expect("it was seen before");
+                }
+                (reached, reads)
+            });
+            node.seal();
+            sealed.store(true, std::sync::atomic::Ordering::Release);
+            let (reached, reads) = watcher.join().expect("never lost");
+            seen.insert(levels[reached]);
+            asked += reads;
+        });
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["ACCEPTED_ON_L2"]);
+    assert!(asked > 20, "{asked} reads");
+}
+
+#[test]
 fn state_of_the_open_block_is_its_changes_over_the_sealed_state() {
     let story = Story::tell();
     let exchange = story.node.genesis.exchange.0;
