@@ -3,6 +3,7 @@
 mod blocks;
 mod fixtures;
 mod patricia;
+mod proofs;
 mod properties;
 mod sepolia_chain;
 mod transactions;

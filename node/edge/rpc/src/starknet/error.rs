@@ -23,6 +23,7 @@ pub enum StarknetError {
     TooManyKeysInFilter,
     ContractError(&'static str),
     TransactionExecutionError(&'static str),
+    StorageProofNotSupported,
     UnsupportedTxVersion,
     UnexpectedError(&'static str),
 }
@@ -45,6 +46,9 @@ impl StarknetError {
             StarknetError::TooManyKeysInFilter => (34, "Too many keys provided in a filter"),
             StarknetError::ContractError(_) => (40, "Contract error"),
             StarknetError::TransactionExecutionError(_) => (41, "Transaction execution error"),
+            StarknetError::StorageProofNotSupported => {
+                (42, "the node doesn't support storage proofs for blocks that are too far in the past")
+            }
             StarknetError::UnsupportedTxVersion => (61, "the transaction version is not supported"),
             StarknetError::UnexpectedError(_) => (63, "An unexpected error occurred"),
         }
@@ -69,6 +73,7 @@ impl StarknetError {
             | StarknetError::NoBlocks
             | StarknetError::InvalidContinuationToken
             | StarknetError::TooManyKeysInFilter
+            | StarknetError::StorageProofNotSupported
             | StarknetError::UnsupportedTxVersion => None,
         }
     }

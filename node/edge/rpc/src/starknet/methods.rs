@@ -2,7 +2,7 @@
 use super::dto::{self, Body};
 use super::params::Arguments;
 use super::unexecuted::NOT_EXECUTED;
-use super::{Answer, Dialect, StarknetError, blocks, events, state, transactions, unexecuted};
+use super::{Answer, Dialect, StarknetError, blocks, events, proof, state, transactions, unexecuted};
 use crate::context::Shared;
 use serde_json::{Value, json};
 
@@ -126,6 +126,18 @@ pub const METHODS: &[Method] = &[
         &[CONTRACT, needed("key"), BLOCK, FLAGS],
         &[E::ContractNotFound, E::BlockNotFound],
         state::storage_at,
+    ),
+    reads(
+        "starknet_getStorageProof",
+        "What the state tries hold and do not hold at a block, with the nodes that show it.",
+        &[
+            BLOCK,
+            optional("class_hashes", |_| true),
+            optional("contract_addresses", |_| true),
+            optional("contracts_storage_keys", |_| true),
+        ],
+        &[E::BlockNotFound, E::StorageProofNotSupported],
+        proof::get,
     ),
     reads(
         "starknet_getNonce",

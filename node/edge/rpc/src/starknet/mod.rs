@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod methods;
 mod params;
+mod proof;
 mod state;
 mod transactions;
 mod unexecuted;

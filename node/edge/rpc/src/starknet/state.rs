@@ -44,15 +44,13 @@ pub(super) fn storage_at(shared: &Shared, _: &Dialect, arguments: &mut Arguments
 /// A slot with the block that set it.
 fn entry_at(shared: &Shared, id: BlockId, contract: &Felt, key: &Felt) -> Result<Option<StoredValue>, RpcError> {
     if let Some(header) = sealed(shared, id)? {
-        // Refuses a block whose state is not kept.
-        shared.store.state_at(header.height())?;
-        return Ok(shared.store.storage_entry_at(contract, key, header.height())?);
+        return Ok(shared.store.state_at(header.height())?.storage_entry(contract, key)?);
     }
     let (height, written) = shared
         .store
         .open_block(|open| (open.height, open.diff.storage.get(contract).and_then(|entries| entries.get(key)).copied()));
     let below = height.0.checked_sub(1).map(Height).ok_or(StarknetError::BlockNotFound)?;
-    let entry = shared.store.storage_entry_at(contract, key, below)?;
+    let entry = shared.store.state_at(below)?.storage_entry(contract, key)?;
     let before = entry.map_or(Felt::ZERO, |entry| entry.value);
     // Written back to what it was is not changed by the block.
     Ok(written.filter(|value| *value != before).map(|value| StoredValue { value, height }).or(entry))
