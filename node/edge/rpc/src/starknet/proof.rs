@@ -1,11 +1,9 @@
 //! `starknet_getStorageProof`: what the tries hold and do not hold at a block, with the nodes that show it.
-use super::events::felt_list;
-use super::params::{Arguments, BlockId, felt};
-use super::{Answer, StarknetError, dto, sealed};
+use super::params::{Arguments, BlockId, felt, felt_list};
+use super::{Answer, Dialect, StarknetError, dto, sealed};
 use crate::context::Shared;
 use crate::error::RpcError;
 use crate::limits::PROOF_KEYS_MAX;
-use jsonrpsee::types::Params;
 use keel_commitment::trie::{HEIGHT_STATE, Node};
 use keel_store::{StateAt, StoreError, TrieId};
 use keel_types::Felt;
@@ -21,14 +19,12 @@ struct Wanted {
 
 /// All parts are of one moment of the store, whatever is committed meanwhile. A contract that is not there has all-zero leaf data and an
 /// empty storage; the proof of a trie in which nothing is asked for has no nodes.
-pub fn get(shared: &Shared, params: &Params<'_>) -> Answer {
-    let names = ["block_id", "class_hashes", "contract_addresses", "contracts_storage_keys"];
-    let mut arguments = Arguments::read(params, &names)?;
+pub(super) fn get(shared: &Shared, _: &Dialect, arguments: &mut Arguments) -> Answer {
     let id = arguments.block_id("block_id")?;
     if id == BlockId::PreConfirmed {
         return Err(RpcError::params("block_id", "the block being built has no tries yet"));
     }
-    let wanted = Wanted::read(&mut arguments)?;
+    let wanted = Wanted::read(arguments)?;
     let header = sealed(shared, id)?.ok_or(StarknetError::BlockNotFound)?;
     let state = shared.store.state_at(header.height()).map_err(proof_error)?;
     let mut answer = prove(&state, &wanted).map_err(proof_error)?;
