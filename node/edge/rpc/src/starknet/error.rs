@@ -11,6 +11,9 @@ pub enum StarknetError {
     NoBlocks,
     InvalidContinuationToken,
     TooManyKeysInFilter,
+    InvalidSubscriptionId,
+    TooManyAddressesInFilter,
+    TooManyBlocksBack,
 }
 
 impl StarknetError {
@@ -25,6 +28,9 @@ impl StarknetError {
             StarknetError::NoBlocks => (32, "There are no blocks"),
             StarknetError::InvalidContinuationToken => (33, "The supplied continuation token is invalid or unknown"),
             StarknetError::TooManyKeysInFilter => (34, "Too many keys provided in a filter"),
+            StarknetError::InvalidSubscriptionId => (66, "Invalid subscription id"),
+            StarknetError::TooManyAddressesInFilter => (67, "Too many addresses in filter sender_address filter"),
+            StarknetError::TooManyBlocksBack => (68, "Cannot go back more than 1024 blocks"),
         }
     }
 }

@@ -103,7 +103,8 @@ fn addresses(dialect: &Dialect, value: &Value) -> Result<Vec<Felt>, RpcError> {
     }
 }
 
-fn keys(value: &Value) -> Result<Vec<Vec<Felt>>, RpcError> {
+/// `keys` of a filter.
+pub fn keys(value: &Value) -> Result<Vec<Vec<Felt>>, RpcError> {
     let positions = value.as_array().ok_or_else(|| RpcError::params("keys", "expected an array of arrays"))?;
     let keys: Vec<Vec<Felt>> = positions.iter().map(|keys| felt_list("keys", keys)).collect::<Result<_, _>>()?;
     match keys.len() + keys.iter().map(Vec::len).sum::<usize>() > EVENT_FILTER_KEYS_MAX {

@@ -6,6 +6,7 @@ mod dto;
 mod error;
 mod events;
 mod params;
+pub mod subscriptions;
 mod v09;
 mod v10;
 

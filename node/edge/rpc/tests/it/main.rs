@@ -8,4 +8,6 @@ mod node;
 mod openrpc;
 mod schema;
 mod starknet;
+mod subscriptions;
 mod transport;
+mod ws;
