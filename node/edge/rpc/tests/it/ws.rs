@@ -223,8 +223,9 @@ impl WsSpec {
         let document = |name: &str, own: &str| -> Value {
             let path = std::path::PathBuf::from(&root).join("openrpc").join(version).join(name);
             let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            let mut document = serde_json::from_str(&text).expect("the fixture is JSON");
-            prepare(&mut document, own);
+            let mut document: Value = serde_json::from_str(&text).expect("the fixture is JSON");
+            name_both(&mut document, own);
+            unwrap(&mut document["components"]);
             document
         };
         let [mut api, mut ws] =
@@ -265,6 +266,7 @@ impl WsSpec {
 
     fn assert(&self, name: &str, schema: &Value, value: &Value) {
         let mut schema = schema.clone();
+        assert!(schema.is_object(), "no schema of {name}");
         schema["components"] = self.components.clone();
         let validator = jsonschema::options().build(&schema).unwrap_or_else(|error| panic!("schema {name}: {error}"));
         let errors: Vec<String> =
@@ -273,26 +275,34 @@ impl WsSpec {
     }
 }
 
-/// References of a document become those of both together. The documents say `{"schema": {...}}` in places where a JSON schema must stand.
-fn prepare(value: &mut Value, own: &str) {
+/// References of a document become those of both together.
+fn name_both(value: &mut Value, own: &str) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| prepare(item, own)),
+        Value::Array(items) => items.iter_mut().for_each(|item| name_both(item, own)),
         Value::Object(fields) => {
-            let around = |key: &String| ["schema", "title", "description", "name"].contains(&key.as_str());
-            if let (true, Some(inner)) = (fields.keys().all(around), fields.get("schema")) {
-                // A parameter is `{name, schema}` too, and stays what it is.
-                if !fields.contains_key("name") || fields.contains_key("description") && inner.get("type").is_some() {
-                    *value = inner.clone();
-                    return prepare(value, own);
-                }
-            }
             if let Some(Value::String(to)) = fields.get_mut("$ref") {
                 *to = match to.strip_prefix("./api/starknet_api_openrpc.json#/components/") {
                     Some(rest) => format!("#/components/api/{rest}"),
                     None => to.replace("#/components/", &format!("#/components/{own}/")),
                 };
             }
-            fields.values_mut().for_each(|value| prepare(value, own));
+            fields.values_mut().for_each(|value| name_both(value, own));
+        }
+        _ => {}
+    }
+}
+
+/// Among the components the documents say `{"schema": {...}}` in places where a JSON schema must stand; a validator would pass over it.
+fn unwrap(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(unwrap),
+        Value::Object(fields) => {
+            let around = |key: &String| ["schema", "title", "description", "name"].contains(&key.as_str());
+            if let (true, Some(inner)) = (fields.keys().all(around), fields.get("schema")) {
+                *value = inner.clone();
+                return unwrap(value);
+            }
+            fields.values_mut().for_each(unwrap);
         }
         _ => {}
     }
