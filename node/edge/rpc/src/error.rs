@@ -2,7 +2,7 @@
 //!
 //! | codes | who |
 //! |---|---|
-//! | 20 to 68 | `starknet_*`, by the specification |
+//! | 10 to 68 | `starknet_*`, by the specification |
 //! | -32001 to -32019, -32040 to -32049 | a request refused before the engine ([keel_ingress::IngressError]) |
 //! | -32050 | the phase forbids it [spec safe-mode, What a client sees] |
 //! | -32051 to -32069 | this server, below |
@@ -149,7 +149,7 @@ impl RpcError {
         match self {
             RpcError::Starknet(error) => {
                 let (code, text) = error.parts();
-                (code, text.into(), Value::Null)
+                (code, text.into(), error.data().unwrap_or_default())
             }
             RpcError::Params { field, why } => {
                 let text = if field.is_empty() {

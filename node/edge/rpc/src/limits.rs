@@ -5,7 +5,7 @@ use std::time::Duration;
 /// what one connection can make the JSON parser hold. Beyond it: error [crate::error::REQUEST_TOO_BIG].
 pub const REQUEST_BYTES_MAX: u32 = 256 * 1024;
 /// Largest response. `bridge_getBatchData` and `starknet_getEvents` are paged well below it; a block with 4,000 diff entries is
-/// under 4 MiB.
+/// under 4 MiB, and the exchange's class, the largest of `starknet_getClass`, under 1 MiB.
 pub const RESPONSE_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// Largest body on the admin port; operators send two short fields.
 pub const ADMIN_REQUEST_BYTES_MAX: u32 = 16 * 1024;

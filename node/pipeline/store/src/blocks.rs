@@ -150,6 +150,36 @@ impl Store {
         Ok(transaction.map(|transaction| PlacedTransaction { height, index, transaction }))
     }
 
+    /// The transaction that stands for command `seq`; `None` while it is in no block, or if it stands in none.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn transaction_of_seq(&self, seq: Seq) -> Result<Option<PlacedTransaction>, StoreError> {
+        let Some(height) = self.height_of_seq(seq)? else { return Ok(None) };
+        let Some(header) = self.header(height)? else { return Ok(None) };
+        let count = header.block.content.transaction_count as u32;
+        let receipt = |index: u32| {
+            let key = Key::new().height(height).u32(index);
+            let row: Option<ReceiptRow> = self.get(RECEIPTS, key.as_ref())?;
+            row.ok_or_else(|| corrupt(RECEIPTS, key.as_ref(), "the header counts more transactions than there are"))
+        };
+        // The first transaction that does not end before it: they stand in seq order.
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if receipt(middle)?.last_seq < seq {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        if low == count || receipt(low)?.first_seq > seq {
+            return Ok(None);
+        }
+        let transaction = self.transaction(height, low)?;
+        Ok(transaction.map(|transaction| PlacedTransaction { height, index: low, transaction }))
+    }
+
     /// The receipts of a block, in order; empty if there is no such block.
     ///
     /// # Errors

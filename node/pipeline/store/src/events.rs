@@ -45,7 +45,7 @@ impl EventFilter {
 }
 
 /// Where a page goes on: the first event not looked at yet. The RPC layer's continuation token.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct EventPosition {
     pub height: Height,
     /// Index in the block.

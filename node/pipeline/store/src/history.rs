@@ -10,6 +10,7 @@
 //! | `withdrawals` | id | [`WithdrawalRow`] |
 //! | `account_withdrawals` | account, id | |
 //! | `deposits` | message nonce | [`DepositRow`] |
+//! | `l1_messages` | transaction of the settlement layer, message nonce | |
 //! | `candles` | market, interval, start in ms | [`Candle`] |
 //! | `funding` | market, minute in ms | [`FundingRow`], the last of that minute |
 //! | `transfers` | account (either side), seq | [`TransferRow`] |
@@ -21,15 +22,15 @@
 use crate::candles::{Candle, CandleInterval, candle_key};
 use crate::error::StoreError;
 use crate::keys::{
-    ACCOUNT_FILLS, ACCOUNT_LIQUIDATIONS, ACCOUNT_ORDERS, ACCOUNT_WITHDRAWALS, CANDLES, DEPOSITS, FUNDING, Key, LIQUIDATIONS,
-    META, ORDER_FILLS, ORDERS, TRADES, TRANSFERS, WITHDRAWALS,
+    ACCOUNT_FILLS, ACCOUNT_LIQUIDATIONS, ACCOUNT_ORDERS, ACCOUNT_WITHDRAWALS, CANDLES, DEPOSITS, FUNDING, Key, L1_MESSAGES,
+    LIQUIDATIONS, META, ORDER_FILLS, ORDERS, TRADES, TRANSFERS, WITHDRAWALS,
 };
 use crate::retention::{self, Expiring, Retention};
 use crate::store::{Batch, KEY_HISTORY_SEQ, Store, borsh_vec, corrupt, decode};
 use borsh::{BorshDeserialize, BorshSerialize};
 use keel_types::{
-    Address, Amount, AssetId, Command, Deposit, Event, Executed, Fill, FillSide, LiquidationDecision, LiquidationReceipt,
-    MarketId, MessageHash, OrderUpdate, Reject, Released, Seq, Side, TradeId, Ts, Withdrawal,
+    Address, Amount, AssetId, Bytes32, Command, Deposit, Event, Executed, Fill, FillSide, LiquidationDecision,
+    LiquidationReceipt, MarketId, MessageHash, OrderUpdate, Reject, Released, Seq, Side, TradeId, Ts, Withdrawal,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -371,6 +372,7 @@ impl<'a> Rows<'a> {
         }
         for (nonce, row) in &self.deposits {
             self.batch.put(DEPOSITS, Key::new().u64(*nonce), borsh_vec(row));
+            self.batch.put(L1_MESSAGES, Key::new().bytes(&row.deposit.l1_tx_hash.0).u64(*nonce), []);
         }
         for ((market, interval, start_ms), candle) in &self.candles {
             self.batch.put(CANDLES, candle_key(*market, *interval, *start_ms), borsh_vec(candle));
@@ -552,6 +554,22 @@ impl Store {
     /// The database.
     pub fn deposit(&self, message_nonce: u64) -> Result<Option<DepositRow>, StoreError> {
         self.get(DEPOSITS, Key::new().u64(message_nonce))
+    }
+
+    /// The deposits that a transaction of the settlement layer sent, in the order of sending, as far as they were journaled.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn deposits_of_l1_transaction(&self, l1_tx_hash: &Bytes32) -> Result<Vec<DepositRow>, StoreError> {
+        let mut deposits = Vec::new();
+        for row in self.scan(L1_MESSAGES, &l1_tx_hash.0, &l1_tx_hash.0) {
+            let (key, _) = row?;
+            let nonce = key.last_chunk().ok_or_else(|| corrupt(L1_MESSAGES, &key, "key without a message nonce"))?;
+            let deposit = self.deposit(u64::from_be_bytes(*nonce))?;
+            // Journaled again as of another transaction: it is listed there.
+            deposits.extend(deposit.filter(|row| row.deposit.l1_tx_hash == *l1_tx_hash));
+        }
+        Ok(deposits)
     }
 
     /// A page of the rows under `prefix`, descending, from below the key that `next` names. What an index names and is no longer there was

@@ -17,7 +17,7 @@
 //! | `nodes` | kind, contract (storage tries), path | trie node, latest state only |
 //! | `storage_roots` | contract | root of its storage, latest state only |
 //! | `orders`, `order_fills`, `account_orders`, `account_fills`, `trades` | see `history` | |
-//! | `withdrawals`, `account_withdrawals`, `deposits` | see `history` | |
+//! | `withdrawals`, `account_withdrawals`, `deposits`, `l1_messages` | see `history` | |
 //! | `candles`, `funding`, `transfers`, `liquidations`, `account_liquidations` | see `history` | |
 //! | `expiry` | see `retention` | |
 //! | `batches`, `batch_headers`, `batch_ends` | batch; batch; last block | bytes; header; batch |
@@ -48,6 +48,7 @@ pub(crate) const TRADES: &str = "trades";
 pub(crate) const WITHDRAWALS: &str = "withdrawals";
 pub(crate) const ACCOUNT_WITHDRAWALS: &str = "account_withdrawals";
 pub(crate) const DEPOSITS: &str = "deposits";
+pub(crate) const L1_MESSAGES: &str = "l1_messages";
 pub(crate) const CANDLES: &str = "candles";
 pub(crate) const FUNDING: &str = "funding";
 pub(crate) const TRANSFERS: &str = "transfers";
@@ -83,6 +84,7 @@ pub(crate) const TABLES: &[&str] = &[
     WITHDRAWALS,
     ACCOUNT_WITHDRAWALS,
     DEPOSITS,
+    L1_MESSAGES,
     CANDLES,
     FUNDING,
     TRANSFERS,

@@ -1,9 +1,11 @@
 //! `rpc.discover`: an OpenRPC document of every method of Keel's own, made from the tables that register them, from the closed enums
-//! that the code uses, and from the message definitions of ingress. The `starknet_*` methods have documents of their own, Starknet's.
+//! that the code uses, and from the message definitions of ingress; and a list of the `starknet_*` methods, which Starknet's own documents
+//! describe.
 //!
 //! Types are written as text: `uint`, `decimal`, `ms`, `felt`, `eth`, `hash`, `bool`, `text`; `?x` may be null, `[x]` is a list,
 //! `a|b` one of two, and anything that begins with a capital letter is one of [types].
 
+mod starknet;
 mod types;
 
 use crate::context::Shared;
@@ -45,10 +47,11 @@ fn document() -> Value {
             "license": {"name": "Apache-2.0"},
             "description": "Trading on Keel: trade_* and market_*, bridges: bridge_*, the node: node_*. Parameters are one object, by name; \
                             unknown fields are refused. Every number in and out is a decimal string. The starknet_* methods on the same \
-                            paths are those of Starknet's own documents, 0.9.0 on /rpc/v0_9 and 0.10.2 on /rpc and /rpc/v0_10. Messages are \
+                            paths are those of Starknet's own documents, 0.9.0 on /rpc/v0_9 and 0.10.2 on /rpc and /rpc/v0_10: they are \
+                            listed here by name, and x-keel-execution says which of them this node cannot carry out. Messages are \
                             signed as SNIP-12 typed data, revision 1; trade_typedData gives the JSON to sign.",
         },
-        "methods": method::all().map(describe).collect::<Vec<_>>(),
+        "methods": method::all().map(describe).chain(starknet::methods()).collect::<Vec<_>>(),
         "components": {"schemas": types::schemas(), "errors": errors()},
     })
 }

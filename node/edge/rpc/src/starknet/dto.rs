@@ -5,13 +5,16 @@
 use keel_commitment::StateDiff;
 use keel_commitment::block_hash::{GasPrice, L1DaMode};
 use keel_commitment::commitments::{Event, MessageToL1};
-use keel_store::{Block, Header, Invoke, L1HandlerCall, Receipt, Transaction};
+use keel_store::{Header, Invoke, L1HandlerCall, Receipt, Transaction};
 use keel_types::{Bytes32, Felt};
 use serde_json::{Map, Value, json};
 
-/// Where a block or transaction stands. There is no other status on this chain: blocks are final when they are sealed.
+/// Where a block or transaction stands. There is no other status on this chain: what is sequenced was executed, and blocks are final
+/// when they are sealed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Finality {
+    /// Sequenced and durable, in the block that is being built.
+    PreConfirmed,
     /// Sealed and durable here.
     AcceptedOnL2,
     /// Its batch is CONFIRMED on the settlement layer.
@@ -22,6 +25,7 @@ impl Finality {
     /// The name of the specification.
     pub fn as_str(self) -> &'static str {
         match self {
+            Finality::PreConfirmed => "PRE_CONFIRMED",
             Finality::AcceptedOnL2 => "ACCEPTED_ON_L2",
             Finality::AcceptedOnL1 => "ACCEPTED_ON_L1",
         }
@@ -88,7 +92,7 @@ pub fn header(header: &Header) -> Map<String, Value> {
     map
 }
 
-/// The header of the block being built on `latest`: prices and version do not change between blocks of this chain.
+/// The header of the block being built on `latest`: prices and version do not change between blocks of this chain. `timestamp` in seconds.
 pub fn pre_confirmed_header(latest: &Header, timestamp: u64) -> Map<String, Value> {
     header_common(latest, latest.block.number + 1, timestamp.max(latest.block.timestamp))
 }
@@ -189,15 +193,22 @@ pub enum Body {
     Receipts,
 }
 
-/// The transactions of a block.
-pub fn body(block: &Block, finality: Finality, body: Body) -> Value {
-    let pairs = block.transactions.iter().zip(&block.receipts);
+/// The transactions of a block, each with its receipt.
+pub fn body<'a>(content: impl Iterator<Item = (&'a Transaction, &'a Receipt)>, finality: Finality, body: Body) -> Value {
     match body {
-        Body::TxHashes => block.transactions.iter().map(|tx| felt(&tx.hash())).collect(),
-        Body::Txs => block.transactions.iter().map(transaction_with_hash).collect(),
-        Body::Receipts => {
-            pairs.map(|(tx, left)| json!({"transaction": transaction(tx), "receipt": receipt(tx, left, finality)})).collect()
-        }
+        Body::TxHashes => content.map(|(tx, _)| felt(&tx.hash())).collect(),
+        Body::Txs => content.map(|(tx, _)| transaction_with_hash(tx)).collect(),
+        Body::Receipts => content
+            .map(|(tx, left)| json!({"transaction": transaction(tx), "receipt": receipt(tx, left, finality)}))
+            .collect(),
+    }
+}
+
+/// What INCLUDE_PROOF_FACTS adds to a transaction: an empty list, since no transaction of this chain has any. [OpenRPC 0.10,
+/// TXN_RESPONSE_FLAG]
+pub fn add_proof_facts(transaction: &mut Value) {
+    if transaction["type"] == "INVOKE" {
+        transaction["proof_facts"] = json!([]);
     }
 }
 
@@ -231,12 +242,25 @@ pub fn pairs<'a>(map: impl IntoIterator<Item = (&'a Felt, &'a Felt)>, key: &str,
     map.into_iter().map(|(k, v)| json!({key: felt(k), value: felt(v)})).collect()
 }
 
+/// Where an event stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EventPlace {
+    pub height: u64,
+    /// `None` while its block is being built.
+    pub block_hash: Option<Felt>,
+    pub transaction_hash: Felt,
+    /// Index of the transaction in the block.
+    pub transaction_index: u32,
+    /// Index among the events of the transaction.
+    pub index_in_transaction: u64,
+}
+
 /// An event with its place, as 0.9 has it.
-pub fn emitted_event(from: &Event, height: u64, block_hash: &Felt, transaction_hash: &Felt) -> Map<String, Value> {
+pub fn emitted_event(from: &Event, place: &EventPlace) -> Map<String, Value> {
     let Value::Object(mut map) = event(from) else { unreachable!("an event is an object") };
-    extend(
-        &mut map,
-        json!({"block_number": height, "block_hash": felt(block_hash), "transaction_hash": felt(transaction_hash)}),
-    );
+    extend(&mut map, json!({"block_number": place.height, "transaction_hash": felt(&place.transaction_hash)}));
+    if let Some(hash) = &place.block_hash {
+        map.insert("block_hash".into(), felt(hash));
+    }
     map
 }

@@ -1,17 +1,24 @@
+//! `starknet_getEvents`: sealed events from the store, and those of the block being built after them.
+//!
+//! A token names the first event not looked at. An event keeps its place when its block is sealed, so pages go on exactly where they
+//! ended although the block was sealed between them.
+use super::blocks::Building;
+use super::dto::EventPlace;
+pub use super::params::felt_list;
 use super::params::{self, Arguments, BlockId};
 use super::{Answer, Dialect, StarknetError, sealed};
 use crate::context::Shared;
 use crate::error::RpcError;
 use crate::limits::{EVENT_FILTER_ADDRESSES_MAX, EVENT_FILTER_KEYS_MAX, EVENTS_CHUNK_MAX};
-use jsonrpsee::types::Params;
-use keel_store::{EventFilter, EventPage, EventPosition, FoundEvent};
+use keel_commitment::commitments::Event;
+use keel_store::{EventFilter, EventPosition, FoundEvent};
 use keel_types::{Felt, Height};
 use serde_json::{Value, json};
 
-/// `starknet_getEvents`: one page, and where the next begins.
-pub fn get(shared: &Shared, dialect: &Dialect, params: &Params<'_>) -> Answer {
+/// One page, and where the next begins.
+pub(super) fn get(shared: &Shared, dialect: &Dialect, arguments: &mut Arguments) -> Answer {
     let fields = ["from_block", "to_block", "address", "keys", "continuation_token", "chunk_size"];
-    let mut filter = Arguments::read(params, &["filter"])?.object("filter", &fields)?;
+    let mut filter = arguments.object("filter", &fields)?;
     let chunk = filter.integer("chunk_size")?;
     if chunk == 0 {
         return Err(RpcError::params("chunk_size", "must be at least 1"));
@@ -27,36 +34,106 @@ pub fn get(shared: &Shared, dialect: &Dialect, params: &Params<'_>) -> Answer {
     };
     let from = filter.optional("from_block").map(|value| params::block_id("from_block", &value)).transpose()?;
     let to = filter.optional("to_block").map(|value| params::block_id("to_block", &value)).transpose()?;
-    let Some(tip) = shared.store.height() else { return Ok(page(dialect, &EventPage::default(), &[])) };
-    let from = from.map_or(Ok(Height(0)), |id| edge(shared, tip, id))?;
-    let to = to.map_or(Ok(tip), |id| edge(shared, tip, id))?.min(tip);
-    if from > to {
-        return Ok(page(dialect, &EventPage::default(), &[]));
-    }
-    let found = shared.store.events(&EventFilter { from, to, addresses, keys }, at, chunk as usize)?;
-    let places = places(shared, &found.events)?;
-    Ok(page(dialect, &found, &places))
-}
 
-/// The height an end of the range names; the block being built, or a number not reached, is one above the tip.
-fn edge(shared: &Shared, tip: Height, id: BlockId) -> Result<Height, RpcError> {
-    match id {
-        BlockId::Number(number) => Ok(Height(number.min(tip.0 + 1))),
-        id => Ok(sealed(shared, id)?.map_or(Height(tip.0 + 1), |header| header.height())),
+    // Before the store: what is sealed from here on is still in it.
+    let building = Building::read(shared);
+    if at.is_some_and(|at| at.height > building.height) {
+        return Err(StarknetError::InvalidContinuationToken.into());
     }
-}
-
-fn page(dialect: &Dialect, found: &EventPage, places: &[u64]) -> Value {
-    let events = found.events.iter().zip(places).map(|(event, place)| (dialect.emitted_event)(event, *place));
+    // Without an end a scan goes to `latest`; from the block being built on, to that block.
+    let with_building = to == Some(BlockId::PreConfirmed) || (to.is_none() && from == Some(BlockId::PreConfirmed));
+    let last = match to {
+        Some(id) if !with_building => edge(shared, building.height, id)?,
+        _ => building.height,
+    };
+    let from = match from {
+        None => Height(0),
+        // What a tag names moves on between two pages; the token is where this scan is.
+        Some(BlockId::Latest | BlockId::L1Accepted | BlockId::PreConfirmed) if at.is_some() => Height(0),
+        Some(id) => edge(shared, building.height, id)?,
+    };
+    let mut scan = Scan {
+        filter: EventFilter { from, to: last, addresses, keys },
+        start: at.unwrap_or_default().max(EventPosition { height: from, index: 0 }),
+        chunk: chunk as usize,
+        found: Vec::new(),
+        next: None,
+    };
+    scan.sealed(shared, building.height)?;
+    if with_building && scan.next.is_none() {
+        scan.building(&building);
+    }
+    let events = scan.found.iter().map(|(event, place)| (dialect.emitted_event)(event, place));
     let mut page = json!({"events": events.collect::<Value>()});
-    if let Some(EventPosition { height, index }) = found.next {
+    if let Some(EventPosition { height, index }) = scan.next {
         page["continuation_token"] = json!(format!("{height}-{index}"));
     }
-    page
+    Ok(page)
 }
 
-/// Index of each event among those of its own transaction; the store counts through the block.
-fn places(shared: &Shared, found: &[FoundEvent]) -> Result<Vec<u64>, RpcError> {
+/// The height an end of the range names; the block being built, or a number not reached, is that of the block being built.
+fn edge(shared: &Shared, building: Height, id: BlockId) -> Result<Height, RpcError> {
+    match id {
+        BlockId::Number(number) => Ok(Height(number).min(building)),
+        id => Ok(sealed(shared, id)?.map_or(building, |header| header.height())),
+    }
+}
+
+/// A page in the making.
+struct Scan {
+    filter: EventFilter,
+    start: EventPosition,
+    chunk: usize,
+    found: Vec<(Event, EventPlace)>,
+    next: Option<EventPosition>,
+}
+
+impl Scan {
+    /// Adds what is below the block being built.
+    fn sealed(&mut self, shared: &Shared, building: Height) -> Result<(), RpcError> {
+        let Some(below) = building.0.checked_sub(1).map(Height) else { return Ok(()) };
+        let filter = EventFilter { to: self.filter.to.min(below), ..self.filter.clone() };
+        if self.start.height > filter.to {
+            return Ok(());
+        }
+        let page = shared.store.events(&filter, Some(self.start), self.chunk)?;
+        let places = places(shared, &page.events)?;
+        self.found = page.events.into_iter().map(|found| found.event).zip(places).collect();
+        self.next = page.next;
+        Ok(())
+    }
+
+    /// Adds what is in the block being built.
+    fn building(&mut self, building: &Building) {
+        let mut index = 0;
+        for (transaction_index, open) in (0..).zip(&building.transactions) {
+            for (index_in_transaction, event) in (0..).zip(&open.receipt.events) {
+                let position = EventPosition { height: building.height, index };
+                index += 1;
+                if position < self.start {
+                    continue;
+                }
+                if self.found.len() == self.chunk {
+                    self.next = Some(position);
+                    return;
+                }
+                if self.filter.matches(event) {
+                    let place = EventPlace {
+                        height: building.height.0,
+                        block_hash: None,
+                        transaction_hash: open.transaction.hash(),
+                        transaction_index,
+                        index_in_transaction,
+                    };
+                    self.found.push((event.clone(), place));
+                }
+            }
+        }
+    }
+}
+
+/// Where each event stands; the store counts through the block, the specification through the transaction.
+fn places(shared: &Shared, found: &[FoundEvent]) -> Result<Vec<EventPlace>, RpcError> {
     let mut block: Option<(Height, Vec<u64>)> = None;
     let mut places = Vec::with_capacity(found.len());
     for event in found {
@@ -75,7 +152,13 @@ fn places(shared: &Shared, found: &[FoundEvent]) -> Result<Vec<u64>, RpcError> {
             }
         };
         let first = firsts.get(event.transaction_index as usize).ok_or(RpcError::Internal)?;
-        places.push(u64::from(event.index) - first);
+        places.push(EventPlace {
+            height: event.height.0,
+            block_hash: Some(event.block_hash),
+            transaction_hash: event.transaction_hash,
+            transaction_index: event.transaction_index,
+            index_in_transaction: u64::from(event.index) - first,
+        });
     }
     Ok(places)
 }
@@ -111,10 +194,4 @@ pub fn keys(value: &Value) -> Result<Vec<Vec<Felt>>, RpcError> {
         true => Err(StarknetError::TooManyKeysInFilter.into()),
         false => Ok(keys),
     }
-}
-
-/// An array of field elements.
-pub fn felt_list(name: &str, value: &Value) -> Result<Vec<Felt>, RpcError> {
-    let list = value.as_array().ok_or_else(|| RpcError::params(name, "expected an array of field elements"))?;
-    list.iter().map(|value| params::felt(name, value)).collect()
 }

@@ -1,7 +1,7 @@
 //! Parameters of `starknet_*`: by name or by position, as the specification allows; anything else is -32602 with the field named.
 use crate::error::RpcError;
 use jsonrpsee::types::Params;
-use keel_types::Felt;
+use keel_types::{Bytes32, Felt};
 use serde_json::Value;
 
 /// A block as a client names it.
@@ -54,7 +54,13 @@ impl Arguments {
         self.values.iter_mut().find(|(known, _)| *known == name).and_then(|(_, value)| value.take())
     }
 
-    fn required(&mut self, name: &'static str) -> Result<Value, RpcError> {
+    /// Whether a parameter was sent.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.iter().any(|(known, value)| *known == name && value.is_some())
+    }
+
+    /// A parameter that must be there.
+    pub fn required(&mut self, name: &'static str) -> Result<Value, RpcError> {
         self.optional(name).ok_or_else(|| RpcError::params(name, "missing"))
     }
 
@@ -70,6 +76,34 @@ impl Arguments {
         block_id(name, &value)
     }
 
+    /// A hash of the settlement layer: `0x` and 1 to 64 hex digits.
+    pub fn bytes32(&mut self, name: &'static str) -> Result<Bytes32, RpcError> {
+        let value = self.required(name)?;
+        digits(name, &value).map(Bytes32)
+    }
+
+    /// An array of field elements.
+    pub fn felts(&mut self, name: &'static str) -> Result<Vec<Felt>, RpcError> {
+        let value = self.required(name)?;
+        felt_list(name, &value)
+    }
+
+    /// An array.
+    pub fn list(&mut self, name: &'static str) -> Result<Vec<Value>, RpcError> {
+        match self.required(name)? {
+            Value::Array(list) => Ok(list),
+            _ => Err(RpcError::params(name, "expected an array")),
+        }
+    }
+
+    /// A text.
+    pub fn text(&mut self, name: &'static str) -> Result<String, RpcError> {
+        match self.required(name)? {
+            Value::String(text) => Ok(text),
+            _ => Err(RpcError::params(name, "expected a text")),
+        }
+    }
+
     /// A non-negative integer.
     pub fn integer(&mut self, name: &'static str) -> Result<u64, RpcError> {
         self.required(name)?.as_u64().ok_or_else(|| RpcError::params(name, "expected a non-negative integer"))
@@ -77,7 +111,12 @@ impl Arguments {
 
     /// An object with known fields.
     pub fn object(&mut self, name: &'static str, fields: &[&'static str]) -> Result<Arguments, RpcError> {
-        let Value::Object(sent) = self.required(name)? else { return Err(RpcError::params(name, "expected an object")) };
+        Arguments::of(name, self.required(name)?, fields)
+    }
+
+    /// The known fields of an object.
+    pub fn of(name: &str, value: Value, fields: &[&'static str]) -> Result<Arguments, RpcError> {
+        let Value::Object(sent) = value else { return Err(RpcError::params(name, "expected an object")) };
         let mut values: Vec<(&'static str, Option<Value>)> = fields.iter().map(|field| (*field, None)).collect();
         for (field, value) in sent {
             let slot = values.iter_mut().find(|(known, _)| *known == field);
@@ -100,20 +139,32 @@ impl Arguments {
 
 /// See [Arguments::felt].
 pub fn felt(name: &str, value: &Value) -> Result<Felt, RpcError> {
-    let malformed = || RpcError::params(name, "expected a field element: 0x, then 1 to 64 hex digits");
-    let text = value.as_str().ok_or_else(malformed)?;
-    let digits = text.strip_prefix("0x").ok_or_else(malformed)?;
-    // Leading zeros never leave this node, but padded hashes and addresses are common in what clients send: up to 64 digits.
-    if !(1..=64).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(malformed());
-    }
-    let mut bytes = [0u8; 32];
-    hex::decode_to_slice(format!("{digits:0>64}"), &mut bytes).map_err(|_| malformed())?;
+    let bytes = digits(name, value)?;
     let felt = Felt::from_bytes_be(&bytes);
     if felt.to_bytes_be() != bytes {
         return Err(RpcError::params(name, "not below the field prime"));
     }
     Ok(felt)
+}
+
+/// See [Arguments::felts].
+pub fn felt_list(name: &str, value: &Value) -> Result<Vec<Felt>, RpcError> {
+    let list = value.as_array().ok_or_else(|| RpcError::params(name, "expected an array of field elements"))?;
+    list.iter().map(|value| felt(name, value)).collect()
+}
+
+/// Up to 256 bits in hex. Leading zeros never leave this node, but padded hashes and addresses are common in what clients send: up to
+/// 64 digits.
+fn digits(name: &str, value: &Value) -> Result<[u8; 32], RpcError> {
+    let malformed = || RpcError::params(name, "expected 0x, then 1 to 64 hex digits");
+    let text = value.as_str().ok_or_else(malformed)?;
+    let digits = text.strip_prefix("0x").ok_or_else(malformed)?;
+    if !(1..=64).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(malformed());
+    }
+    let mut bytes = [0u8; 32];
+    hex::decode_to_slice(format!("{digits:0>64}"), &mut bytes).map_err(|_| malformed())?;
+    Ok(bytes)
 }
 
 /// See [Arguments::block_id].

@@ -1,7 +1,9 @@
 //! Starknet JSON-RPC 0.9.0: everything is as `dto` has it.
-use super::{Dialect, dto};
+use super::dto::{self, EventPlace};
+use super::{Dialect, StarknetError};
 use keel_commitment::StateDiff;
-use keel_store::{FoundEvent, Header};
+use keel_commitment::commitments::Event;
+use keel_store::Header;
 use serde_json::{Map, Value};
 
 /// 0.9.0.
@@ -13,6 +15,10 @@ pub const DIALECT: Dialect = Dialect {
     response_flags: false,
     contract_filter: false,
     address_lists: false,
+    initial_reads: false,
+    proofs: false,
+    estimates_need_the_sender: false,
+    entry_point_not_found: StarknetError::EntryPointNotFoundV09,
 };
 
 fn header(header: &Header) -> Map<String, Value> {
@@ -23,6 +29,6 @@ fn state_diff(diff: &StateDiff) -> Value {
     Value::Object(dto::state_diff(diff))
 }
 
-fn emitted_event(found: &FoundEvent, _index_in_transaction: u64) -> Value {
-    Value::Object(dto::emitted_event(&found.event, found.height.0, &found.block_hash, &found.transaction_hash))
+fn emitted_event(event: &Event, place: &EventPlace) -> Value {
+    Value::Object(dto::emitted_event(event, place))
 }

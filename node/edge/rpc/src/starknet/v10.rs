@@ -1,8 +1,10 @@
 //! Starknet JSON-RPC 0.10.2: commitments and counts in the header, places in events, migrated classes, response flags, a contract
 //! filter for state updates and lists of addresses in event filters. [spec starknet (g)]
-use super::{Dialect, dto};
+use super::dto::{self, EventPlace};
+use super::{Dialect, StarknetError};
 use keel_commitment::StateDiff;
-use keel_store::{FoundEvent, Header};
+use keel_commitment::commitments::Event;
+use keel_store::Header;
 use serde_json::{Map, Value, json};
 
 /// 0.10.2.
@@ -14,6 +16,10 @@ pub const DIALECT: Dialect = Dialect {
     response_flags: true,
     contract_filter: true,
     address_lists: true,
+    initial_reads: true,
+    proofs: true,
+    estimates_need_the_sender: true,
+    entry_point_not_found: StarknetError::EntryPointNotFound,
 };
 
 fn header(header: &Header) -> Map<String, Value> {
@@ -41,8 +47,9 @@ fn state_diff(diff: &StateDiff) -> Value {
     Value::Object(map)
 }
 
-fn emitted_event(found: &FoundEvent, index_in_transaction: u64) -> Value {
-    let mut map = dto::emitted_event(&found.event, found.height.0, &found.block_hash, &found.transaction_hash);
-    dto::extend(&mut map, json!({"transaction_index": found.transaction_index, "event_index": index_in_transaction}));
+fn emitted_event(event: &Event, place: &EventPlace) -> Value {
+    let mut map = dto::emitted_event(event, place);
+    let (transaction_index, event_index) = (place.transaction_index, place.index_in_transaction);
+    dto::extend(&mut map, json!({"transaction_index": transaction_index, "event_index": event_index}));
     Value::Object(map)
 }

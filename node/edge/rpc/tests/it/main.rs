@@ -2,6 +2,7 @@
 mod admin;
 mod bridge;
 mod chain;
+mod conformance;
 mod http;
 mod keel;
 mod node;

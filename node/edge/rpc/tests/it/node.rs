@@ -1,7 +1,9 @@
 //! A node without a journal: what was executed is released at once. Everything else is the real part.
 use crate::http::{Error, call};
 use crate::openrpc::Document;
-use keel_blocks::{BlockWorker, Wait, WorkerConfig};
+use keel_blocks::{BlockBuilder, BlockWorker, Wait, WorkerConfig};
+use keel_commitment::aliases::ALIAS_CONTRACT;
+use keel_commitment::state::BLOCK_HASH_CONTRACT;
 use keel_engine::Engine;
 use keel_feeds::{FeedsSeed, PhaseView, Published, View, start_feeds, start_history, start_releaser};
 use keel_ingress::client::signed_request;
@@ -10,7 +12,7 @@ use keel_ingress::register::account_address;
 use keel_ingress::verify::public_key;
 use keel_ingress::{Domain, Ingress, IngressConfig, MessageKind, decode};
 use keel_rpc::*;
-use keel_store::{HistoryWriter, Store};
+use keel_store::{Block, HistoryWriter, OpenTransaction, Store};
 use keel_types::*;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -27,6 +29,11 @@ pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64
 }
 
+/// How long a test waits for the open block to have what was executed; what is not there then, the test puts there itself.
+const OPEN_BLOCK_LAG_MAX: Duration = Duration::from_millis(100);
+/// The transaction of the settlement layer that made every deposit of the tests.
+pub const L1_TX_HASH: Bytes32 = Bytes32([0xf4; 32]);
+
 /// A node with its servers.
 pub struct Node {
     pub genesis: Arc<Genesis>,
@@ -37,6 +44,8 @@ pub struct Node {
     pub public: SocketAddr,
     pub admin: SocketAddr,
     blocks: Option<BlockWorker>,
+    /// Everything that was executed.
+    released: Arc<Mutex<Vec<Arc<Released>>>>,
     /// Commands are taken from the queue only while this is set.
     pub executing: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
@@ -122,7 +131,17 @@ impl Node {
         let blocks = BlockWorker::start(config).expect("blocks can be built");
         let (history, _) = start_history(HistoryWriter::new(store.clone()).expect("an empty history"));
         let feed = blocks.feed();
-        let sinks: Vec<keel_feeds::Sink> = vec![stream, Box::new(move |released| feed.send(released.clone())), history];
+        let released = Arc::new(Mutex::new(Vec::new()));
+        let record = released.clone();
+        let sinks: Vec<keel_feeds::Sink> = vec![
+            stream,
+            Box::new(move |released| feed.send(released.clone())),
+            history,
+            Box::new(move |released| {
+                record.lock().expect("no test panics while holding it").push(released.clone());
+                true
+            }),
+        ];
         let (releaser, _) = start_releaser(published.clone(), sinks);
 
         let (inbox, receiver) = Inbox::new(InboxCapacity::default());
@@ -159,6 +178,7 @@ impl Node {
             public,
             admin,
             blocks: Some(blocks),
+            released,
             executing,
             stop,
             sequencer: Some(sequencer),
@@ -195,6 +215,41 @@ impl Node {
         let blocks = self.blocks.as_ref().expect("running");
         assert_eq!(blocks.wait_for(height, Duration::from_secs(30)), Wait::Committed);
         height
+    }
+
+    /// Waits until what was executed since the last block stands in the open block, and returns the block that sealing would make of it.
+    pub fn open(&self) -> Block {
+        let store = self.store();
+        let records = self.released.lock().expect("no test panics while holding it").clone();
+        let mut builder = BlockBuilder::new(self.genesis.clone(), store.clone(), None).expect("a store with genesis");
+        for (record, executed) in records.iter().flat_map(|record| record.executed.iter().map(move |e| (record, e))) {
+            assert_eq!(builder.add(executed, record.ts).expect("a block can be built"), None, "it is sealed already");
+        }
+        let last = records.last().expect("something was executed");
+        let height = Height(store.height().expect("genesis is committed").0 + 1);
+        let seal = Executed {
+            seq: last.executed.last().expect("a record has commands").seq.next(),
+            command: Command::SealBlock(SealBlock { height, engine_digest: Bytes32::default() }),
+            events: vec![Event::BlockSealed { height }],
+            writes: vec![],
+        };
+        let mut block = builder.add(&seal, last.ts).expect("a block can be built").expect("it is sealed").block;
+        // What sealing adds is not in the open block.
+        for added in [BLOCK_HASH_CONTRACT, ALIAS_CONTRACT] {
+            block.diff.storage.remove(&added);
+        }
+        let shown = || store.open_block(|open| open.transactions.len());
+        let deadline = std::time::Instant::now() + OPEN_BLOCK_LAG_MAX;
+        while shown() < block.transactions.len() && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let content = block.transactions.iter().cloned().zip(block.receipts.iter().cloned());
+        let missing: Vec<OpenTransaction> =
+            content.skip(shown()).map(|(transaction, receipt)| OpenTransaction { transaction, receipt }).collect();
+        if !missing.is_empty() {
+            store.extend_open_block(last.ts, missing, block.diff.clone());
+        }
+        block
     }
 
     pub fn wallet(&self, seed: u64) -> Wallet {
@@ -263,7 +318,7 @@ impl Node {
             l1_block: 10,
             l1_block_hash: Bytes32([3; 32]),
             depth: 3,
-            l1_tx_hash: Bytes32([4; 32]),
+            l1_tx_hash: L1_TX_HASH,
         })
     }
 

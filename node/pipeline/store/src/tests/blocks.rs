@@ -70,6 +70,25 @@ fn a_block_comes_back_as_it_was_and_by_every_index() {
 }
 
 #[test]
+fn a_transaction_is_found_by_every_command_it_stands_for_and_by_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    commit(&store, StateDiff::default());
+    let mut block = block_on(&store, StateDiff::default(), content(700));
+    block.header.last_seq = Seq(9);
+    let spans = [(Seq(2), Seq(3)), (Seq(5), Seq(5))];
+    for (receipt, (first, last)) in block.receipts.iter_mut().zip(spans) {
+        (receipt.first_seq, receipt.last_seq) = (first, last);
+    }
+    store.commit_block(&block, &store.trie_changes(&block.diff).unwrap()).unwrap();
+    let index = |seq| store.transaction_of_seq(Seq(seq)).unwrap().map(|placed| (placed.height, placed.index));
+    for (seq, expected) in [(0, None), (1, None), (2, Some(0)), (3, Some(0)), (4, None), (5, Some(1)), (6, None), (10, None)]
+    {
+        assert_eq!(index(seq), expected.map(|index| (height(1), index)), "command {seq}");
+    }
+}
+
+#[test]
 fn state_can_be_read_at_any_block() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);

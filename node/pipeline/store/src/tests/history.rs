@@ -172,6 +172,9 @@ fn history_is_found_by_every_index() {
     assert_eq!(result(7), Some(DepositResult::Credited { asset: QUOTE, amount: Amount(500) }));
     assert_eq!(result(8), Some(DepositResult::Refused(Reject::UnknownAsset)));
     assert_eq!(result(9), None);
+    let sent = store.deposits_of_l1_transaction(&Bytes32([6; 32])).unwrap();
+    assert_eq!(sent.iter().map(|row| row.deposit.message_nonce).collect::<Vec<_>>(), [7, 8]);
+    assert!(store.deposits_of_l1_transaction(&Bytes32([7; 32])).unwrap().is_empty());
 }
 
 #[test]
@@ -200,6 +203,7 @@ fn dump(store: &Store) -> Vec<(&'static str, crate::store::Row)> {
         WITHDRAWALS,
         ACCOUNT_WITHDRAWALS,
         DEPOSITS,
+        L1_MESSAGES,
         CANDLES,
         FUNDING,
         TRANSFERS,
