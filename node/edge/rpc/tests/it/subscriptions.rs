@@ -3,10 +3,8 @@ use crate::chain::{Story, order};
 use crate::http::{Error, call, post};
 use crate::node::{Node, Wallet};
 use crate::ws::Ws;
-use keel_commitment::StateDiff;
 use keel_ingress::MessageKind;
 use keel_rpc::limits::SUBSCRIPTIONS_PER_CONNECTION_MAX;
-use keel_store::OpenTransaction;
 use keel_types::*;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +13,7 @@ use std::time::{Duration, Instant};
 const VERSIONS: [(&str, &str); 2] = [("/rpc/v0_9", "v0.9.0"), ("/rpc/v0_10", "v0.10.2")];
 const SILENCE: Duration = Duration::from_millis(150);
 
-fn connect(node: &Node, (path, version): (&str, &str)) -> Ws {
+fn connect(node: &Node, (path, version): (&str, &'static str)) -> Ws {
     Ws::open(node.public, path, version)
 }
 
@@ -105,15 +103,16 @@ fn events_are_what_get_events_has_for_every_filter() {
     for version in VERSIONS {
         let whole = events(node, version.0, 0);
         let key = whole[whole.len() / 2]["keys"][0].clone();
+        let all = |_: &Value| true;
         let first = |event: &Value| event["keys"][0] == key;
         let in_latest = |event: &Value| event["block_number"] == tip(node);
         for (params, wanted) in [
-            (json!({"block_id": at(0)}), &(|_| true) as &dyn Fn(&Value) -> bool),
+            (json!({"block_id": at(0)}), &all as &dyn Fn(&Value) -> bool),
             (json!({"block_id": at(0), "keys": [[key]]}), &first),
-            (json!({"block_id": at(0), "keys": [[], []]}), &|_| true),
-            (json!([null, [[key, "0x1"]], at(1)]), &|event| first(event) && event["block_number"] != 0),
-            (json!({"block_id": at(0), "from_address": exchange}), &|event| event["from_address"] == exchange),
-            (json!({"block_id": at(0), "from_address": "0x1234"}), &|_| false),
+            (json!({"block_id": at(0), "keys": [[], []]}), &all),
+            (json!([null, [[key, "0x1"]], at(1)]), &(|event: &Value| first(event) && event["block_number"] != 0)),
+            (json!({"block_id": at(0), "from_address": exchange}), &(|event: &Value| event["from_address"] == exchange)),
+            (json!({"block_id": at(0), "from_address": "0x1234"}), &(|_: &Value| false)),
             (json!({}), &in_latest),
         ] {
             let mut ws = connect(node, version);
@@ -193,155 +192,131 @@ fn tags_are_of_the_newer_version_and_add_the_field_to_invokes() {
     assert_eq!((&transaction["type"], &transaction["proof_facts"]), (&json!("INVOKE"), &json!([])));
 }
 
-/// What a deposit makes of itself in a block: taken from another node, which sealed it. It has nothing of its surroundings.
-fn sealed_elsewhere(deposits: u64) -> Vec<OpenTransaction> {
-    let other = Node::start();
-    make_deposits(&other, deposits);
-    let block = other.store().block(other.seal()).expect("readable").expect("sealed");
-    let pairs = block.transactions.into_iter().zip(block.receipts);
-    pairs.map(|(transaction, receipt)| OpenTransaction { transaction, receipt }).collect()
-}
-
-fn make_deposits(node: &Node, deposits: u64) {
+fn make_deposits(node: &Node, nonces: std::ops::RangeInclusive<u64>) {
     let (token, wallet) = (node.genesis.assets[0].token, node.wallet(1));
-    for nonce in 1..=deposits {
+    for nonce in nonces {
         node.system(node.deposit(nonce, token, wallet.account, 5));
     }
 }
 
-/// Shows `transaction` in the open block, unless the node did so itself when it was executed.
-fn show_open(node: &Node, transaction: &OpenTransaction) {
-    let shown = node.store().open_block(|block| {
-        block.transactions.iter().any(|open| open.receipt.transaction_hash == transaction.receipt.transaction_hash)
-    });
-    if !shown {
-        node.store().extend_open_block(node.published.at().ts, vec![transaction.clone()], StateDiff::default());
-    }
+/// Hashes of the transactions that deposits 1 and 2 become, from another node: they have nothing of their surroundings.
+fn hashes_of_deposits() -> [Value; 2] {
+    let other = Node::start();
+    make_deposits(&other, 1..=2);
+    let transactions = other.store().transactions(other.seal()).expect("readable");
+    [0, 1].map(|index: usize| hex(transactions[index].hash()))
 }
 
 #[test]
 fn what_is_open_is_told_as_pre_confirmed_and_when_it_is_sealed_as_accepted() {
-    let transactions = sealed_elsewhere(3);
-    assert_eq!(transactions.len(), 3);
     for version in VERSIONS {
         let node = Node::start();
         let both = json!({"finality_status": ["PRE_CONFIRMED", "ACCEPTED_ON_L2"]});
-        let mut connections = [
-            ("starknet_subscribeNewTransactions", both.clone()),
-            ("starknet_subscribeNewTransactionReceipts", both),
-            ("starknet_subscribeEvents", json!({"finality_status": "PRE_CONFIRMED", "block_id": at(0)})),
-        ]
-        .map(|(method, params)| {
+        let subscribe = |method: &str, params: Value| {
             let mut ws = connect(&node, version);
             let id = ws.subscribe(method, params);
-            (ws, id, method == "starknet_subscribeEvents")
-        });
-        let mut only = connect(&node, version);
-        let pre_confirmed = json!({"finality_status": ["PRE_CONFIRMED"]});
-        let only_id = only.subscribe("starknet_subscribeNewTransactions", pre_confirmed);
-        let genesis_events = events(&node, version.0, 0);
-        for event in &genesis_events {
-            let (ws, id, _) = &mut connections[2];
-            assert_eq!(without_finality(ws.next_of(id), "ACCEPTED_ON_L2"), *event, "history has no PRE_CONFIRMED");
+            (ws, id)
+        };
+        let (mut receipts, receipts_id) = subscribe("starknet_subscribeNewTransactionReceipts", both.clone());
+        let (mut transactions, transactions_id) = subscribe("starknet_subscribeNewTransactions", both);
+        let (mut only, only_id) =
+            subscribe("starknet_subscribeNewTransactions", json!({"finality_status": ["PRE_CONFIRMED"]}));
+        let (mut emitted, emitted_id) =
+            subscribe("starknet_subscribeEvents", json!({"finality_status": "PRE_CONFIRMED", "block_id": at(0)}));
+        for event in events(&node, version.0, 0) {
+            let told = emitted.next_of(&emitted_id);
+            assert_eq!(without_finality(told, "ACCEPTED_ON_L2"), event, "history has no PRE_CONFIRMED");
         }
-        make_deposits(&node, 3);
-        // Two are seen while they are open; nobody looks at the third before it is sealed.
-        for open in &transactions[..2] {
-            show_open(&node, open);
-            for (ws, id, of_events) in &mut connections {
-                for _ in 0..if *of_events { open.receipt.events.len() } else { 1 } {
-                    let told = ws.next_of(id);
-                    assert_eq!((&told["finality_status"], told.get("block_hash")), (&json!("PRE_CONFIRMED"), None));
-                    assert_eq!(told["transaction_hash"], hex(open.receipt.transaction_hash));
-                    let number = told.get("block_number");
-                    assert!(number.is_none_or(|number| *number == 1), "{told}");
-                }
-            }
-            assert_eq!(only.next_of(&only_id)["transaction_hash"], hex(open.receipt.transaction_hash));
-        }
-        let height = node.seal().0;
-        assert_eq!(only.next_of(&only_id)["transaction_hash"], hex(transactions[2].receipt.transaction_hash));
-        only.assert_silent_for(SILENCE);
-        for (ws, id, of_events) in &mut connections {
-            let mut told = Vec::new();
-            for open in &transactions {
-                let statuses = if told_later(open, &transactions) { 2 } else { 1 };
-                let each = if *of_events { open.receipt.events.len() } else { 1 };
-                told.extend((0..statuses * each).map(|_| ws.next_of(id)).collect::<Vec<_>>());
-            }
-            ws.assert_silent_for(SILENCE);
-            let accepted: Vec<&Value> = told.iter().filter(|told| told["finality_status"] == "ACCEPTED_ON_L2").collect();
-            let late: Vec<&Value> = told.iter().filter(|told| told["finality_status"] == "PRE_CONFIRMED").collect();
-            assert!(late.iter().all(|told| told["transaction_hash"] == hex(transactions[2].receipt.transaction_hash)));
-            assert_eq!(accepted.len() + late.len(), told.len());
-            if *of_events {
-                let expected = events(&node, version.0, height);
-                assert_eq!(
-                    accepted.iter().map(|told| without_finality((*told).clone(), "ACCEPTED_ON_L2")).collect::<Vec<_>>(),
-                    expected
-                );
-            } else {
-                let hashes: Vec<Value> = transactions.iter().map(|open| hex(open.receipt.transaction_hash)).collect();
-                assert_eq!(accepted.iter().map(|told| told["transaction_hash"].clone()).collect::<Vec<_>>(), hashes);
-            }
-        }
-    }
-}
 
-/// Whether a transaction is the one nobody saw while it was open.
-fn told_later(open: &OpenTransaction, all: &[OpenTransaction]) -> bool {
-    all.last() == Some(open)
+        // Two are looked at while they are open; the third is sealed as soon as it is there.
+        make_deposits(&node, 1..=2);
+        let open = node.open();
+        assert_eq!(open.transactions.len(), 2);
+        for (transaction, receipt) in open.transactions.iter().zip(&open.receipts) {
+            let hash = hex(transaction.hash());
+            for told in [transactions.next_of(&transactions_id), only.next_of(&only_id)] {
+                assert_eq!((&told["transaction_hash"], &told["finality_status"]), (&hash, &json!("PRE_CONFIRMED")));
+            }
+            let told = receipts.next_of(&receipts_id);
+            assert_eq!(told, ask(&node, version.0, "starknet_getTransactionReceipt", json!([hash])));
+            assert_eq!((told.get("block_hash"), &told["block_number"]), (None, &json!(1)));
+            for event in &receipt.events {
+                let told = emitted.next_of(&emitted_id);
+                assert_eq!((&told["transaction_hash"], &told["finality_status"]), (&hash, &json!("PRE_CONFIRMED")));
+                assert_eq!((&told["keys"][0], told.get("block_hash")), (&hex(event.keys[0]), None));
+            }
+        }
+        make_deposits(&node, 3..=3);
+        let height = node.seal();
+        let block = node.store().block(height).expect("readable").expect("sealed");
+        let hashes: Vec<Value> = block.transactions.iter().map(|transaction| hex(transaction.hash())).collect();
+        assert_eq!(hashes.len(), 3);
+        assert_eq!(only.next_of(&only_id)["transaction_hash"], hashes[2]);
+        only.assert_silent_for(SILENCE);
+
+        // Every one is accepted once, in order, and the third was told as pre-confirmed before.
+        for (ws, id) in [(&mut transactions, &transactions_id), (&mut receipts, &receipts_id)] {
+            let told: Vec<Value> = (0..4).map(|_| ws.next_of(id)).collect();
+            ws.assert_silent_for(SILENCE);
+            let (accepted, before): (Vec<_>, Vec<_>) =
+                told.iter().enumerate().partition(|(_, told)| told["finality_status"] == "ACCEPTED_ON_L2");
+            assert_eq!(accepted.iter().map(|(_, told)| told["transaction_hash"].clone()).collect::<Vec<_>>(), hashes);
+            assert_eq!((&before[0].1["transaction_hash"], before.len()), (&hashes[2], 1));
+            assert!(before[0].0 < accepted[2].0, "{told:?}");
+        }
+        let late = block.receipts[2].events.len();
+        let expected = events(&node, version.0, height.0);
+        let told: Vec<Value> = (0..expected.len() + late).map(|_| emitted.next_of(&emitted_id)).collect();
+        emitted.assert_silent_for(SILENCE);
+        let (accepted, before): (Vec<Value>, Vec<Value>) =
+            told.into_iter().partition(|told| told["finality_status"] == "ACCEPTED_ON_L2");
+        assert!(before.len() == late && before.iter().all(|told| told["transaction_hash"] == hashes[2]));
+        let accepted: Vec<Value> = accepted.into_iter().map(|told| without_finality(told, "ACCEPTED_ON_L2")).collect();
+        assert_eq!(accepted, expected);
+    }
 }
 
 #[test]
 fn a_transaction_is_told_of_from_unknown_to_the_settlement_layer() {
-    let transactions = sealed_elsewhere(2);
+    let hashes = hashes_of_deposits();
     for version in VERSIONS {
         let node = Node::start();
-        let mut ws = connect(&node, version);
-        let [seen, unseen] = [0, 1].map(|i| hex(transactions[i].receipt.transaction_hash));
-        let subscribe = |ws: &mut Ws, hash: &Value| {
-            ws.subscribe("starknet_subscribeTransactionStatus", json!({"transaction_hash": hash}))
+        let [seen, unseen] = &hashes;
+        let subscribe = |hash: &Value| {
+            let mut ws = connect(&node, version);
+            let id = ws.subscribe("starknet_subscribeTransactionStatus", json!({"transaction_hash": hash}));
+            (ws, id)
         };
-        let id = subscribe(&mut ws, &seen);
-        ws.assert_silent_for(SILENCE);
-        let status = |told: Value, hash: &Value| {
+        let next = |ws: &mut Ws, id: &str, hash: &Value| {
+            let told = ws.next_of(id);
             assert_eq!((&told["transaction_hash"], &told["status"]["execution_status"]), (hash, &json!("SUCCEEDED")));
             told["status"]["finality_status"].as_str().expect("text").to_owned()
         };
-        make_deposits(&node, 2);
-        show_open(&node, &transactions[0]);
-        assert_eq!(status(ws.next_of(&id), &seen), "PRE_CONFIRMED");
+        let (mut ws, id) = subscribe(seen);
+        let (mut waits, waits_id) = subscribe(unseen);
         ws.assert_silent_for(SILENCE);
-        let mut late = connect(&node, version);
-        let late_id = subscribe(&mut late, &seen);
-        assert_eq!(status(late.next_of(&late_id), &seen), "PRE_CONFIRMED");
-        let waits_id = subscribe(&mut late, &unseen);
+        make_deposits(&node, 1..=1);
+        node.open();
+        assert_eq!(next(&mut ws, &id, seen), "PRE_CONFIRMED");
+        ws.assert_silent_for(SILENCE);
+        let (mut late, late_id) = subscribe(seen);
+        assert_eq!(next(&mut late, &late_id, seen), "PRE_CONFIRMED");
+        // Sealed as soon as it is there: what it had been is told all the same.
+        make_deposits(&node, 2..=2);
         node.seal();
-        assert_eq!(status(ws.next_of(&id), &seen), "ACCEPTED_ON_L2");
-        let (mut of_seen, mut of_unseen) = (Vec::new(), Vec::new());
-        while of_seen.len() < 1 || of_unseen.len() < 2 {
-            let (_, id, told) = late.next();
-            match id == waits_id {
-                true => of_unseen.push(status(told, &unseen)),
-                false => of_seen.push(status(told, &seen)),
-            }
-        }
-        // One that is open from the start may have been told of before the block was sealed, or with it: in order, and nothing twice.
-        assert_eq!(
-            (of_seen, of_unseen),
-            (vec!["ACCEPTED_ON_L2".to_owned()], ["PRE_CONFIRMED", "ACCEPTED_ON_L2"].map(String::from).to_vec())
-        );
+        assert_eq!(next(&mut ws, &id, seen), "ACCEPTED_ON_L2");
+        assert_eq!(next(&mut late, &late_id, seen), "ACCEPTED_ON_L2");
+        assert_eq!([0, 1].map(|_| next(&mut waits, &waits_id, unseen)), ["PRE_CONFIRMED", "ACCEPTED_ON_L2"]);
         let mut batcher =
             keel_batches::Batcher::new(node.store().clone(), &node.genesis, keel_batches::BatchLimits::default());
         batcher.build_to(Height(1)).expect("a batch");
         ws.assert_silent_for(SILENCE);
         node.store().set_batch_status(BatchId(0), keel_store::BatchStatus::Confirmed, vec![]).expect("stored");
-        assert_eq!(status(ws.next_of(&id), &seen), "ACCEPTED_ON_L1");
+        assert_eq!(next(&mut ws, &id, seen), "ACCEPTED_ON_L1");
         ws.assert_silent_for(SILENCE);
         assert_eq!(ws.call("starknet_unsubscribe", json!([id])), Ok(json!(true)), "it was open still");
-        let id = subscribe(&mut ws, &unseen);
-        assert_eq!(status(ws.next_of(&id), &unseen), "ACCEPTED_ON_L1", "only what it is now");
+        let (mut last, last_id) = subscribe(unseen);
+        assert_eq!(next(&mut last, &last_id, unseen), "ACCEPTED_ON_L1", "only what it is now");
     }
 }
 

@@ -1,16 +1,18 @@
-//! A WebSocket by hand, as `http` is: it reads when the test says so and not before. And the document of what travels on it.
+//! A WebSocket by hand, as `http` is: it reads when the test says so and not before.
 use crate::http::{Error, read};
+use crate::schema::Spec;
 use serde_json::{Value, json};
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// One connection. Everything of Starknet's that it receives is checked against the document of its version.
 pub struct Ws {
     socket: TcpStream,
-    spec: Option<WsSpec>,
+    spec: Option<Arc<Spec>>,
     last_id: u64,
     /// Notifications that came while an answer was waited for.
     waiting: VecDeque<Value>,
@@ -22,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Ws {
     /// Connects; `version` is that of the document, `v0.9.0`.
-    pub fn open(address: SocketAddr, path: &str, version: &str) -> Ws {
+    pub fn open(address: SocketAddr, path: &str, version: &'static str) -> Ws {
         let mut socket = TcpStream::connect(address).expect("the server listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let head = format!(
@@ -36,7 +38,7 @@ impl Ws {
             answer.push(byte[0]);
         }
         assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
-        Ws { socket, spec: WsSpec::open(version), last_id: 0, waiting: VecDeque::new(), checked: Cell::new(0) }
+        Ws { socket, spec: spec_of(version), last_id: 0, waiting: VecDeque::new(), checked: Cell::new(0) }
     }
 
     fn write_frame(&mut self, opcode: u8, payload: &[u8]) {
@@ -115,7 +117,9 @@ impl Ws {
                 let answer = read(&message.to_string());
                 self.check(|spec| match &answer {
                     Ok(result) => spec.assert_result(method, result),
-                    Err(error) => spec.assert_error(method, error),
+                    // Errors of JSON-RPC and of this server have codes below zero; any other must be listed for the method.
+                    Err(error) if error.code >= 0 => spec.assert_error(method, error),
+                    Err(_) => {}
                 });
                 return answer;
             }
@@ -129,7 +133,7 @@ impl Ws {
         self.receive()
     }
 
-    fn check(&self, check: impl FnOnce(&WsSpec)) {
+    fn check(&self, check: impl FnOnce(&Spec)) {
         if let Some(spec) = &self.spec {
             check(spec);
             self.checked.set(self.checked.get() + 1);
@@ -151,7 +155,7 @@ impl Ws {
         let names: Vec<String> = message.as_object().expect("an object").keys().cloned().collect();
         assert_eq!(names, ["jsonrpc", "method", "params"], "{message}");
         let method = message["method"].as_str().expect("a method").to_owned();
-        self.check(|spec| spec.assert_notification(&method, &message["params"]));
+        self.check(|spec| assert_notification(spec, &method, &message["params"]));
         let id = message["params"]["subscription_id"].as_str().expect("a subscription").to_owned();
         (method, id, message["params"]["result"].take())
     }
@@ -208,112 +212,26 @@ impl Ws {
     }
 }
 
-/// `starknet_ws_api.json` with the objects of `starknet_api_openrpc.json` that it names.
-pub struct WsSpec {
-    methods: Value,
-    components: Value,
+/// A notification's parameters are those of the method of its name, no more and no less.
+fn assert_notification(spec: &Spec, method: &str, params: &Value) {
+    assert_eq!(params.as_object().map(|params| params.len()), Some(2), "{method}: {params}");
+    assert!(params.get("subscription_id").is_some() && params.get("result").is_some(), "{method}: {params}");
+    spec.assert_params(method, params);
 }
 
-impl WsSpec {
-    fn open(version: &str) -> Option<WsSpec> {
-        let Ok(root) = std::env::var("KEEL_FIXTURES") else {
-            println!("SKIPPED: schemas of subscriptions: KEEL_FIXTURES is not set");
-            return None;
-        };
-        let document = |name: &str, own: &str| -> Value {
-            let path = std::path::PathBuf::from(&root).join("openrpc").join(version).join(name);
-            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            let mut document: Value = serde_json::from_str(&text).expect("the fixture is JSON");
-            name_both(&mut document, own);
-            unwrap(&mut document["components"]);
-            document
-        };
-        let [mut api, mut ws] =
-            [("starknet_api_openrpc.json", "api"), ("starknet_ws_api.json", "ws")].map(|(name, own)| document(name, own));
-        let components = json!({"api": api["components"].take(), "ws": ws["components"].take()});
-        Some(WsSpec { methods: ws["methods"].take(), components })
-    }
-
-    fn method(&self, name: &str) -> &Value {
-        let methods = self.methods.as_array().expect("a list");
-        methods.iter().find(|method| method["name"] == name).unwrap_or_else(|| panic!("no method {name}"))
-    }
-
-    fn assert_result(&self, method: &str, result: &Value) {
-        self.assert(method, &self.method(method)["result"]["schema"], result);
-    }
-
-    /// A notification's parameters are those of the method of its name, no more and no less.
-    fn assert_notification(&self, method: &str, params: &Value) {
-        let documented = self.method(method)["params"].as_array().expect("a list");
-        assert_eq!(params.as_object().map(|params| params.len()), Some(documented.len()), "{method}: {params}");
-        for param in documented {
-            let name = param["name"].as_str().expect("a name");
-            self.assert(&format!("{method}, {name}"), &param["schema"], &params[name]);
-        }
-    }
-
-    /// Errors of JSON-RPC and of this server have codes below zero; any other must be listed for the method.
-    fn assert_error(&self, method: &str, error: &Error) {
-        let mut listed = self.method(method)["errors"].as_array().expect("a list").iter().map(|listed| {
-            let path = listed["$ref"].as_str().expect("a reference").trim_start_matches("#/components");
-            self.components.pointer(path).expect("an error")
-        });
-        let fits = error.code < 0
-            || listed.any(|listed| listed["code"] == error.code && listed["message"] == error.message.as_str());
-        assert!(fits, "{method} may not answer {error:?}");
-    }
-
-    fn assert(&self, name: &str, schema: &Value, value: &Value) {
-        let mut schema = schema.clone();
-        assert!(schema.is_object(), "no schema of {name}");
-        schema["components"] = self.components.clone();
-        let validator = jsonschema::options().build(&schema).unwrap_or_else(|error| panic!("schema {name}: {error}"));
-        let errors: Vec<String> =
-            validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
-        assert!(errors.is_empty(), "{name}: {}\n{value:#}", errors.join("\n"));
-    }
-}
-
-/// References of a document become those of both together.
-fn name_both(value: &mut Value, own: &str) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| name_both(item, own)),
-        Value::Object(fields) => {
-            if let Some(Value::String(to)) = fields.get_mut("$ref") {
-                *to = match to.strip_prefix("./api/starknet_api_openrpc.json#/components/") {
-                    Some(rest) => format!("#/components/api/{rest}"),
-                    None => to.replace("#/components/", &format!("#/components/{own}/")),
-                };
-            }
-            fields.values_mut().for_each(|value| name_both(value, own));
-        }
-        _ => {}
-    }
-}
-
-/// Among the components the documents say `{"schema": {...}}` in places where a JSON schema must stand; a validator would pass over it.
-fn unwrap(value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(unwrap),
-        Value::Object(fields) => {
-            let around = |key: &String| ["schema", "title", "description", "name"].contains(&key.as_str());
-            if let (true, Some(inner)) = (fields.keys().all(around), fields.get("schema")) {
-                *value = inner.clone();
-                return unwrap(value);
-            }
-            fields.values_mut().for_each(unwrap);
-        }
-        _ => {}
-    }
+/// The documents of a version, read once for all connections.
+fn spec_of(version: &'static str) -> Option<Arc<Spec>> {
+    static SPECS: Mutex<BTreeMap<&str, Option<Arc<Spec>>>> = Mutex::new(BTreeMap::new());
+    let mut specs = SPECS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    specs.entry(version).or_insert_with(|| Spec::open(version, "schemas of subscriptions").map(Arc::new)).clone()
 }
 
 #[test]
 fn the_check_of_notifications_finds_what_is_wrong() {
     for version in ["v0.9.0", "v0.10.2"] {
-        let Some(spec) = WsSpec::open(version) else { return };
+        let Some(spec) = spec_of(version) else { return };
         let fails = |method: &str, params: Value| {
-            let check = || spec.assert_notification(method, &params);
+            let check = || assert_notification(&spec, method, &params);
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).is_err()
         };
         let status = |status: &str| json!({"transaction_hash": "0x1", "status": {"finality_status": status}});

@@ -1,7 +1,7 @@
-use super::super::dto::{self, Finality};
+use super::super::dto::{self, EventPlace, Finality};
 use super::{Ended, Line, Source};
 use crate::limits::TRANSACTIONS_AT_ONCE_MAX;
-use keel_store::{EventFilter, FoundEvent, OpenTransaction, Transaction};
+use keel_store::{EventFilter, OpenTransaction, Transaction};
 use keel_types::{Felt, Height};
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -54,7 +54,7 @@ struct Place {
     /// `None` while its block is open.
     block_hash: Option<Felt>,
     index: usize,
-    finality: &'static str,
+    finality: Finality,
 }
 
 impl Blocks {
@@ -83,12 +83,12 @@ impl Blocks {
         loop {
             let part = line.read(|| source.chain.part(&source.shared, self.next, index)).await?;
             for transaction in &part.transactions {
-                let place = Place { height: self.next, block_hash: None, index, finality: "PRE_CONFIRMED" };
+                let place = Place { height: self.next, block_hash: None, index, finality: Finality::PreConfirmed };
                 if self.pre_confirmed && live && index >= told {
                     self.tell(source, line, &place, transaction).await?;
                 }
                 if self.accepted {
-                    let (block_hash, finality) = (Some(part.header.hash), finality.as_str());
+                    let block_hash = Some(part.header.hash);
                     self.tell(source, line, &Place { block_hash, finality, ..place }, transaction).await?;
                 }
                 index += 1;
@@ -111,7 +111,7 @@ impl Blocks {
             false => Vec::new(),
         });
         for transaction in &new {
-            let place = Place { height: self.next, block_hash: None, index: *told, finality: "PRE_CONFIRMED" };
+            let place = Place { height: self.next, block_hash: None, index: *told, finality: Finality::PreConfirmed };
             self.tell(source, line, &place, transaction).await?;
             *told += 1;
         }
@@ -123,48 +123,38 @@ impl Blocks {
             Wanted::Events(filter) => {
                 let events = of.receipt.events.iter().enumerate().filter(|(_, event)| filter.matches(event));
                 for (index, event) in events {
-                    let found = FoundEvent {
-                        height: place.height,
-                        block_hash: place.block_hash.unwrap_or_default(),
-                        transaction_index: place.index as u32,
+                    let at = EventPlace {
+                        height: place.height.0,
+                        block_hash: place.block_hash,
                         transaction_hash: of.receipt.transaction_hash,
-                        index: index as u32,
-                        event: event.clone(),
+                        transaction_index: place.index as u32,
+                        index_in_transaction: index as u64,
                     };
-                    let shown = (source.dialect.emitted_event)(&found, index as u64);
-                    line.send(placed(shown, place)).await?;
+                    let mut shown = (source.dialect.emitted_event)(event, &at);
+                    shown["finality_status"] = json!(place.finality.as_str());
+                    line.send(shown).await?;
                 }
                 Ok(())
             }
             Wanted::Transactions { senders, proof_facts } if sent_by(&of.transaction, senders) => {
                 let mut shown = dto::transaction_with_hash(&of.transaction);
-                if *proof_facts && matches!(of.transaction, Transaction::Invoke(_)) {
-                    // No transaction of this chain has any.
-                    shown["proof_facts"] = json!([]);
+                if *proof_facts {
+                    dto::add_proof_facts(&mut shown);
                 }
-                shown["finality_status"] = json!(place.finality);
+                shown["finality_status"] = json!(place.finality.as_str());
                 line.send(shown).await
             }
             Wanted::Receipts { senders } if sent_by(&of.transaction, senders) => {
-                let mut shown = dto::receipt(&of.transaction, &of.receipt, Finality::AcceptedOnL2);
+                let mut shown = dto::receipt(&of.transaction, &of.receipt, place.finality);
                 shown.insert("block_number".into(), json!(place.height.0));
                 if let Some(hash) = &place.block_hash {
                     shown.insert("block_hash".into(), dto::felt(hash));
                 }
-                line.send(placed(Value::Object(shown), place)).await
+                line.send(Value::Object(shown)).await
             }
             _ => Ok(()),
         }
     }
-}
-
-/// With the finality of its place; an open block has no hash.
-fn placed(mut shown: Value, place: &Place) -> Value {
-    if let (None, Value::Object(fields)) = (place.block_hash, &mut shown) {
-        fields.remove("block_hash");
-    }
-    shown["finality_status"] = json!(place.finality);
-    shown
 }
 
 /// Whether one of `senders` sent it; no senders stand for any. An L1_HANDLER has no sender here.

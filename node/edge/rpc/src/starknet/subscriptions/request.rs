@@ -1,5 +1,5 @@
-use super::super::events::{felt_list, keys};
-use super::super::params::{self, Arguments, BlockId};
+use super::super::events::keys;
+use super::super::params::{self, Arguments, BlockId, felt_list};
 use super::super::{Dialect, StarknetError, TRANSACTION_FLAGS, sealed};
 use super::Cursor;
 use super::follow::{Blocks, Heads, Wanted};
