@@ -1,6 +1,8 @@
 use crate::error::RpcError;
 use crate::limits::BATCH_ENTRIES_MAX;
-use crate::method;
+use crate::method::{self, Call};
+use crate::server::Client;
+use crate::starknet::subscriptions;
 use jsonrpsee::MethodResponse;
 use jsonrpsee::core::middleware::{Batch, BatchEntry, BatchEntryErr, Notification, RpcServiceT};
 use jsonrpsee::types::error::{
@@ -15,7 +17,19 @@ fn is_write(name: &str) -> bool {
     name.starts_with("admin_") || method::all().any(|method| method.name == name && method.call.is_write())
 }
 
-/// Bounds a batch to [BATCH_ENTRIES_MAX] entries, and answers every write inside a JSON-RPC batch with an error of its own; reads of the same batch go on.
+/// Whether a method opens a subscription. In a batch its notifications could come before its answer.
+fn opens_subscription(name: &str) -> bool {
+    subscriptions::opens(name) || name == crate::streams::SUBSCRIBE
+}
+
+/// Whether a method opens or ends a subscription: both need a connection that stays.
+fn is_stream(name: &str) -> bool {
+    let own = || method::all().any(|method| method.name == name && matches!(method.call, Call::Stream));
+    subscriptions::opens(name) || subscriptions::ends(name) || own()
+}
+
+/// Bounds a batch to [BATCH_ENTRIES_MAX] entries, and answers every write and every new subscription inside a JSON-RPC batch with an error of
+/// its own; reads of the same batch go on. Answers subscriptions over plain HTTP with an error of their own, too.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoWritesInBatch;
 
@@ -39,8 +53,14 @@ where
     type BatchResponse = MethodResponse;
 
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
-        let (id, answered) = (request.id.clone(), self.0.call(request));
+        let id = request.id.clone();
+        let client = request.extensions().get::<Client>();
+        let refused = client.is_some_and(|client| !client.websocket) && is_stream(request.method_name());
+        let answered = (!refused).then(|| self.0.call(request));
         async move {
+            let Some(answered) = answered else {
+                return MethodResponse::error(id, ErrorObjectOwned::from(RpcError::WebSocketOnly));
+            };
             let answer = answered.await;
             // The library's own codes for these are some of ingress's.
             if answer.as_error_code() == Some(TOO_MANY_SUBSCRIPTIONS_CODE)
@@ -60,13 +80,18 @@ where
     fn batch<'a>(&self, mut batch: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let too_long = batch.len() > BATCH_ENTRIES_MAX as usize;
         for entry in batch.iter_mut() {
-            let refused = match entry {
-                Ok(BatchEntry::Call(call)) if is_write(call.method_name()) => Some(call.id().into_owned()),
-                _ => None,
+            let Ok(BatchEntry::Call(call)) = entry else { continue };
+            let client = call.extensions().get::<Client>();
+            let refusal = if is_write(call.method_name()) {
+                RpcError::WriteInBatch
+            } else if is_stream(call.method_name()) && client.is_some_and(|client| !client.websocket) {
+                RpcError::WebSocketOnly
+            } else if opens_subscription(call.method_name()) {
+                RpcError::SubscriptionInBatch
+            } else {
+                continue;
             };
-            if let Some(id) = refused {
-                *entry = Err(BatchEntryErr::new(id, ErrorObjectOwned::from(RpcError::WriteInBatch)));
-            }
+            *entry = Err(BatchEntryErr::new(call.id().into_owned(), ErrorObjectOwned::from(refusal)));
         }
         let answered = (!too_long).then(|| self.0.batch(batch));
         async move {

@@ -2,7 +2,7 @@
 //!
 //! | codes | who |
 //! |---|---|
-//! | 10 to 63 | `starknet_*`, by the specification |
+//! | 10 to 68 | `starknet_*`, by the specification |
 //! | -32001 to -32019, -32040 to -32049 | a request refused before the engine ([keel_ingress::IngressError]) |
 //! | -32050 | the phase forbids it [spec safe-mode, What a client sees] |
 //! | -32051 to -32069 | this server, below |
@@ -46,12 +46,14 @@ own_errors! {
     PAGE_OUT_OF_RANGE = -32058, "PAGE_OUT_OF_RANGE", "behind the last page";
     /// An operator's command that cannot apply now.
     ADMIN_NOT_NOW = -32059, "NOT_NOW", "an operator's command that cannot apply now";
+    /// A subscription inside a JSON-RPC batch.
+    SUBSCRIPTION_IN_BATCH = -32060, "SUBSCRIPTION_IN_BATCH", "subscriptions are opened one by one, not inside a JSON-RPC batch";
     /// More subscriptions or private streams than this node serves.
     TOO_MANY_SUBSCRIPTIONS = -32064, "TOO_MANY_SUBSCRIPTIONS", "no more subscriptions on this connection, or on this node";
     /// A session's call on a connection that did not log in.
     NOT_LOGGED_IN = -32065, "NOT_LOGGED_IN", "this WebSocket has not logged in";
-    /// A session's call that did not come over a WebSocket.
-    WEB_SOCKET_ONLY = -32066, "WEB_SOCKET_ONLY", "sessions live on a WebSocket connection that is open";
+    /// A session's or a subscription's call that did not come over a WebSocket.
+    WEB_SOCKET_ONLY = -32066, "WEB_SOCKET_ONLY", "sessions and subscriptions live on a WebSocket connection that is open";
     /// A log-in on a connection of another account.
     OTHER_SESSION = -32067, "OTHER_SESSION", "this connection is logged in for another account";
     /// A `Session` that logged in before.
@@ -96,6 +98,7 @@ pub enum RpcError {
     },
     Phase(Box<PhaseData>),
     WriteInBatch,
+    SubscriptionInBatch,
     RequestTooBig,
     BatchTooLong,
     ResponseTooBig,
@@ -179,6 +182,12 @@ impl RpcError {
             RpcError::WriteInBatch => {
                 own(WRITE_IN_BATCH, "WRITE_IN_BATCH", "", "writes are sent one by one, not inside a JSON-RPC batch".into())
             }
+            RpcError::SubscriptionInBatch => own(
+                SUBSCRIPTION_IN_BATCH,
+                "SUBSCRIPTION_IN_BATCH",
+                "",
+                "subscriptions are opened one by one, not inside a JSON-RPC batch".into(),
+            ),
             RpcError::RequestTooBig => {
                 own(REQUEST_TOO_BIG, "REQUEST_TOO_BIG", "", format!("a request body has at most {REQUEST_BYTES_MAX} bytes"))
             }
@@ -208,9 +217,12 @@ impl RpcError {
             RpcError::NotLoggedIn => {
                 own(NOT_LOGGED_IN, "NOT_LOGGED_IN", "", "log in on this connection first: trade_login".into())
             }
-            RpcError::WebSocketOnly => {
-                own(WEB_SOCKET_ONLY, "WEB_SOCKET_ONLY", "", "sessions live on a WebSocket connection that is open".into())
-            }
+            RpcError::WebSocketOnly => own(
+                WEB_SOCKET_ONLY,
+                "WEB_SOCKET_ONLY",
+                "",
+                "sessions and subscriptions live on a WebSocket connection that is open".into(),
+            ),
             RpcError::OtherSession => {
                 own(OTHER_SESSION, "OTHER_SESSION", "account", "this connection is logged in for another account".into())
             }

@@ -95,8 +95,9 @@ pub struct StartError {
 /// Starts the servers on the running tokio runtime. `sink` carries out what operators ask for.
 pub async fn start(context: RpcContext, config: Config, sink: Arc<dyn AdminSink>) -> Result<ServerHandles, StartError> {
     let shared = Shared::new(context);
-    let v09 = module(&shared, starknet::V09);
-    let v10 = module(&shared, starknet::V10);
+    let chain = starknet::subscriptions::Chain::follow(&shared.store);
+    let v09 = module(&shared, &chain, starknet::V09);
+    let v10 = module(&shared, &chain, starknet::V10);
     let methods = v10.method_names().map(String::from).collect();
     let setup = server::Setup {
         listen: config.public,
@@ -119,9 +120,14 @@ pub async fn start(context: RpcContext, config: Config, sink: Arc<dyn AdminSink>
 }
 
 /// Every method of one path.
-fn module(shared: &Arc<Shared>, dialect: &'static starknet::Dialect) -> RpcModule<Arc<Shared>> {
+fn module(
+    shared: &Arc<Shared>,
+    chain: &Arc<starknet::subscriptions::Chain>,
+    dialect: &'static starknet::Dialect,
+) -> RpcModule<Arc<Shared>> {
     let mut module = RpcModule::new(shared.clone());
     starknet::register(&mut module, dialect);
+    starknet::subscriptions::register(&mut module, shared, chain, dialect);
     method::register(&mut context::Methods(&mut module));
     streams::register(&mut module);
     module

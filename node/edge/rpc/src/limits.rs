@@ -73,6 +73,20 @@ pub const EVENT_FILTER_ADDRESSES_MAX: usize = 256;
 /// Class hashes, addresses, storage keys and contracts they are asked of, together, in one `starknet_getStorageProof`; more is -32602. Each is
 /// up to 30 nodes of 200 bytes of JSON and as many reads: this stays below [RESPONSE_BYTES_MAX] in tries of ten million keys.
 pub const PROOF_KEYS_MAX: usize = 1_024;
+/// Blocks that a subscription may begin before the latest; more is TOO_MANY_BLOCKS_BACK (68). [OpenRPC, starknet_ws_api]
+pub const SUBSCRIPTION_BLOCKS_BACK_MAX: u64 = 1_024;
+/// Addresses in a `sender_address` filter; more is TOO_MANY_ADDRESSES_IN_FILTER (67). Each transaction is compared with all of them.
+pub const SENDER_FILTER_MAX: usize = 1_024;
+/// Newest blocks kept in memory for the subscriptions that follow the chain; whoever lags more reads the store.
+pub const BLOCKS_CACHED_MAX: usize = 4;
+/// Transactions that a subscription holds while it waits for its socket.
+pub const TRANSACTIONS_AT_ONCE_MAX: usize = 64;
+/// The open block grows with every record of the journal; subscriptions are woken this often at most.
+pub const OPEN_BLOCK_TOLD_EVERY: Duration = Duration::from_millis(20);
+/// How often a subscription looks whether its transaction is settled, which takes minutes.
+pub const L1_STATUS_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+/// Pause of a subscription whose read of the store failed or was shed.
+pub const READ_RETRY: Duration = Duration::from_millis(500);
 /// Longest `reason` of `admin_enterSafeMode`; it goes into logs.
 pub const ADMIN_REASON_BYTES_MAX: usize = 256;
 /// An admin token's `iat` may be at most this far from our clock, either way.

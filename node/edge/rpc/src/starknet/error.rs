@@ -26,6 +26,9 @@ pub enum StarknetError {
     StorageProofNotSupported,
     UnsupportedTxVersion,
     UnexpectedError(&'static str),
+    InvalidSubscriptionId,
+    TooManyAddressesInFilter,
+    TooManyBlocksBack,
 }
 
 impl StarknetError {
@@ -51,6 +54,9 @@ impl StarknetError {
             }
             StarknetError::UnsupportedTxVersion => (61, "the transaction version is not supported"),
             StarknetError::UnexpectedError(_) => (63, "An unexpected error occurred"),
+            StarknetError::InvalidSubscriptionId => (66, "Invalid subscription id"),
+            StarknetError::TooManyAddressesInFilter => (67, "Too many addresses in filter sender_address filter"),
+            StarknetError::TooManyBlocksBack => (68, "Cannot go back more than 1024 blocks"),
         }
     }
 
@@ -74,7 +80,10 @@ impl StarknetError {
             | StarknetError::InvalidContinuationToken
             | StarknetError::TooManyKeysInFilter
             | StarknetError::StorageProofNotSupported
-            | StarknetError::UnsupportedTxVersion => None,
+            | StarknetError::UnsupportedTxVersion
+            | StarknetError::InvalidSubscriptionId
+            | StarknetError::TooManyAddressesInFilter
+            | StarknetError::TooManyBlocksBack => None,
         }
     }
 }

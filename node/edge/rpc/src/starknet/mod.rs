@@ -14,6 +14,7 @@ mod methods;
 mod params;
 mod proof;
 mod state;
+pub mod subscriptions;
 mod transactions;
 mod unexecuted;
 mod v09;

@@ -37,20 +37,21 @@ use keel_types::{Genesis, Reject, Seq};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
+/// Opens a stream.
+pub(crate) const SUBSCRIBE: &str = "keel_subscribe";
+
 /// Adds the subscription and the session's methods.
 pub(crate) fn register(module: &mut RpcModule<Arc<Shared>>) {
-    let added = module.register_subscription(
-        "keel_subscribe",
-        "keel_subscription",
-        "keel_unsubscribe",
-        |params, pending, shared, _| subscribe(params, pending, Arc::clone(&shared)),
-    );
+    let added =
+        module.register_subscription(SUBSCRIBE, "keel_subscription", "keel_unsubscribe", |params, pending, shared, _| {
+            subscribe(params, pending, Arc::clone(&shared))
+        });
     added.expect("a subscription is registered once");
 }
 
 pub(crate) const METHODS: &[Method] = &[
     Method {
-        name: "keel_subscribe",
+        name: SUBSCRIBE,
         summary: "Opens a stream on this WebSocket: a snapshot, then deltas with contiguous numbers, as `keel_subscription` notifications.",
         params: &[
             Param::required(
@@ -68,7 +69,14 @@ pub(crate) const METHODS: &[Method] = &[
             ),
         ],
         result: "SubscriptionId",
-        errors: &["TOO_MANY_SUBSCRIPTIONS", "UNKNOWN_MARKET", "OVERLOADED", "SHUTTING_DOWN"],
+        errors: &[
+            "TOO_MANY_SUBSCRIPTIONS",
+            "SUBSCRIPTION_IN_BATCH",
+            "WEB_SOCKET_ONLY",
+            "UNKNOWN_MARKET",
+            "OVERLOADED",
+            "SHUTTING_DOWN",
+        ],
         call: Call::Stream,
     },
     Method {
@@ -76,7 +84,7 @@ pub(crate) const METHODS: &[Method] = &[
         summary: "Ends a stream.",
         params: &[Param::required("subscription", "SubscriptionId", "What `keel_subscribe` answered; by position.")],
         result: "bool",
-        errors: &[],
+        errors: &["WEB_SOCKET_ONLY"],
         call: Call::Stream,
     },
 ];

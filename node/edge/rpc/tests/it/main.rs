@@ -10,4 +10,6 @@ mod openrpc;
 mod proof;
 mod schema;
 mod starknet;
+mod subscriptions;
 mod transport;
+mod ws;
