@@ -31,17 +31,32 @@ struct Replayed {
     store: Store,
 }
 
+/// How far blocks and history of a second node are made.
+#[derive(Clone, Copy)]
+struct Reach {
+    height: Height,
+    blocks: Seq,
+    history: Seq,
+}
+
+impl Reach {
+    /// As far as a store came. One that was not stopped cleanly may be behind its journal; the next start brings it up.
+    fn of(store: &Store) -> Result<Reach> {
+        Ok(Reach { height: store.height().unwrap_or_default(), blocks: store.blocks_seq()?, history: store.history_seq()? })
+    }
+}
+
 /// Replays the journal into a new folder and prints where it arrives.
 pub fn replay(config: &Config, out: &Path) -> Result<()> {
     ensure!(!out.exists(), "replay: {} exists", out.display());
-    let replayed = rebuild(config, out)?;
+    let replayed = rebuild(config, out, None)?;
     println!("{}", serde_json::to_string_pretty(&summary(&replayed)?)?);
     Ok(())
 }
 
 /// Checks the store by itself, then replays into a temporary second node and compares every table, root, digest and snapshot; prints the
-/// result, fails on a difference. What only one of both has pruned of old proofs and state is pruned in the other first: that is a matter of
-/// pace, not of content.
+/// result, fails on a difference. A store that a crash left behind its journal is compared as of where it is. What only one of both has
+/// pruned of old proofs and state is pruned in the other first: that is a matter of pace, not of content.
 pub fn verify(config: &Config, full: bool) -> Result<()> {
     let second = config.data_dir.join("verify.tmp");
     if second.exists() {
@@ -54,10 +69,13 @@ pub fn verify(config: &Config, full: bool) -> Result<()> {
 
 fn verify_against(config: &Config, second: &Path, full: bool) -> Result<()> {
     let genesis = crate::genesis(&config.genesis)?;
-    let replayed = rebuild(config, second)?;
+    let first = Store::open(&config.data_dir.join("store"), genesis.hash()).context("open the store")?;
+    let reach = Reach::of(&first)?;
+    let replayed = rebuild(config, second, Some(reach))?;
     let violations = replayed.engine.check();
     ensure!(violations.is_empty(), "verify: {violations:?}");
-    let first = Store::open(&config.data_dir.join("store"), genesis.hash()).context("open the store")?;
+    let behind =
+        replayed.engine.height().0.checked_sub(reach.height.0).context("verify: the journal ends before the store")?;
     let (tries, index) = check_store(&first, full)?;
     let retained = first.retained()?.common(replayed.store.retained()?);
     first.prune_to(retained)?;
@@ -70,6 +88,7 @@ fn verify_against(config: &Config, second: &Path, full: bool) -> Result<()> {
     report["tries"] = json!({ "checked": tries.tries, "nodes": tries.nodes });
     report["blocksIndexed"] = json!(index.blocks);
     report["retainedFrom"] = json!({ "proofs": retained.proofs.to_string(), "state": retained.state.to_string() });
+    report["storeBehind"] = json!(behind.to_string());
     report["equal"] = json!(differing.is_empty());
     println!("{}", serde_json::to_string_pretty(&report)?);
     ensure!(differing.is_empty(), "verify: tables differ from a second node's: {differing:?}");
@@ -98,7 +117,8 @@ fn check_store(store: &Store, full: bool) -> Result<(TrieCheck, IndexCheck)> {
     Ok((tries, index))
 }
 
-fn rebuild(config: &Config, out: &Path) -> Result<Replayed> {
+/// Replays the whole journal; blocks and history up to `reach`, or all of them.
+fn rebuild(config: &Config, out: &Path, reach: Option<Reach>) -> Result<Replayed> {
     let genesis = Arc::new(crate::genesis(&config.genesis)?);
     let keys = crate::keys::Keys::load(&config.keys)?;
     let journal = JournalReader::open_read_only(&config.data_dir.join("journal"))?;
@@ -113,17 +133,21 @@ fn rebuild(config: &Config, out: &Path) -> Result<Replayed> {
     let recovered = recover(&genesis, Start::Genesis, &journal, None, &mut |released| {
         records += 1;
         hasher.update(&borsh::to_vec(&released).expect("writing to a Vec cannot fail"));
-        failure = history.apply(&released).err();
-        failure.is_none() && feed.send(Arc::new(released))
+        let last = released.executed.last().map_or(Seq(0), |executed| executed.seq);
+        if reach.is_none_or(|reach| last <= reach.history) {
+            failure = history.apply(&released).err();
+        }
+        failure.is_none() && (reach.is_some_and(|reach| last > reach.blocks) || feed.send(Arc::new(released)))
     });
     drop(feed);
     if let Some(error) = failure {
         return Err(error).context("write history");
     }
     let recovered = recovered?;
-    match worker.wait_for(recovered.engine.height(), LAST_BLOCK_TIMEOUT) {
+    let height = reach.map_or(recovered.engine.height(), |reach| reach.height);
+    match worker.wait_for(height, LAST_BLOCK_TIMEOUT) {
         Wait::Committed => worker.stop()?,
-        Wait::TimedOut => bail!("replay: block {} was not built in time", recovered.engine.height()),
+        Wait::TimedOut => bail!("replay: block {height} was not built in time"),
         Wait::Ended => return Err(worker.errors().try_recv().map_or(anyhow!("replay: blocks ended"), |e| anyhow!(e))),
     }
     let snapshots_equal = compare_snapshots(config, &genesis, &journal)?;
