@@ -3,6 +3,7 @@
 mod blocks;
 mod fixtures;
 mod patricia;
+mod pedersen;
 mod properties;
 mod sepolia_chain;
 mod transactions;
