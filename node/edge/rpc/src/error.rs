@@ -297,6 +297,10 @@ impl From<Reject> for RpcError {
 
 impl From<StoreError> for RpcError {
     fn from(error: StoreError) -> Self {
+        // Older state than this node keeps: to a client the same as a block it does not have.
+        if let StoreError::NotRetained { .. } = error {
+            return StarknetError::BlockNotFound.into();
+        }
         tracing::error!(%error, "read the store for a request");
         RpcError::Internal
     }

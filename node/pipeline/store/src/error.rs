@@ -1,5 +1,5 @@
 use keel_commitment::trie::TrieError;
-use keel_types::Bytes32;
+use keel_types::{Bytes32, Height};
 use std::path::PathBuf;
 
 /// Why the store could not do something. Nothing was changed.
@@ -28,6 +28,9 @@ pub enum StoreError {
     /// The block does not continue the stored chain.
     #[error("store: block {height} names another parent than the stored tip")]
     OtherParent { height: u64 },
+    /// For the caller: the block is there, what was asked of it is pruned. `first` is the first height that still answers.
+    #[error("store: block {height} is no longer retained, the first that is: {first}")]
+    NotRetained { height: Height, first: Height },
     /// The stored tries are damaged.
     #[error("store: {0}")]
     Trie(#[from] TrieError),

@@ -38,10 +38,10 @@ impl MemoryTrie {
 
     /// Applies what [`update::update`] computed from this trie.
     pub fn apply(&mut self, update: &TrieUpdate) {
-        for (path, node) in &update.nodes {
-            match node {
-                Some(node) => self.nodes.insert(*path, *node),
-                None => self.nodes.remove(path),
+        for change in &update.nodes {
+            match change.new {
+                Some(node) => self.nodes.insert(change.path, node),
+                None => self.nodes.remove(&change.path),
             };
         }
         self.root = update.root;

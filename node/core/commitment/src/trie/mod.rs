@@ -14,14 +14,16 @@
 mod memory;
 mod node;
 mod path;
+mod proof;
 mod scratch;
 mod update;
 
 pub use memory::MemoryTrie;
 pub use node::{Node, NodeError};
 pub use path::{PATH_KEY_BYTES, Path, PathError};
+pub use proof::{ProofError, proof, verify_proof};
 pub use scratch::{root_from_scratch, root_of_list};
-pub use update::{TrieUpdate, get, update, update_with_height};
+pub use update::{NodeChange, TrieUpdate, get, update, update_with_height};
 
 use starknet_types_core::felt::Felt;
 

@@ -15,8 +15,16 @@ use crate::hash::Hasher;
 pub struct TrieUpdate {
     /// Root after the update; 0 for an empty trie.
     pub root: Felt,
-    /// Nodes that differ from the stored ones, ascending by path: written, or removed where `None`.
-    pub nodes: Vec<(Path, Option<Node>)>,
+    /// Nodes that differ from the stored ones, ascending by path.
+    pub nodes: Vec<NodeChange>,
+}
+
+/// A place of a trie whose node an update changes: what was there and what will be, of which at most one is `None`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeChange {
+    pub path: Path,
+    pub old: Option<Node>,
+    pub new: Option<Node>,
 }
 
 /// Sets `changes` (key to value, 0 deletes) in the state trie with root `root` that `reader` holds.
@@ -48,7 +56,8 @@ pub fn update_with_height<H: Hasher>(
         Some(new) => updater.place(Path::ROOT, new, old.map(|old| (old, root))),
     };
     let nodes = updater.touched.into_iter();
-    let nodes = nodes.filter(|(_, t)| t.old != t.new).map(|(path, t)| (path, t.new)).collect();
+    let nodes = nodes.filter(|(_, t)| t.old != t.new).map(|(path, t)| NodeChange { path, old: t.old, new: t.new });
+    let nodes = nodes.collect();
     Ok(TrieUpdate { root, nodes })
 }
 
@@ -82,7 +91,7 @@ pub fn get(reader: &impl TrieReader, root: Felt, key: &Felt) -> Result<Felt, Tri
 }
 
 /// Where an edge at `at` leads.
-fn edge_end(at: Path, edge: &Path, height: u8) -> Result<Path, TrieError> {
+pub(super) fn edge_end(at: Path, edge: &Path, height: u8) -> Result<Path, TrieError> {
     let end = at.join(edge).filter(|end| end.len() <= height && !edge.is_empty());
     end.ok_or(TrieError::NodeMisplaced { path: at })
 }

@@ -4,6 +4,7 @@ mod blocks;
 mod fixtures;
 mod patricia;
 mod pedersen;
+mod proofs;
 mod properties;
 mod sepolia_chain;
 mod transactions;

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keel_commitment::Felt;
 use keel_commitment::hash::{Hasher, Pedersen, Poseidon};
-use keel_commitment::trie::{HEIGHT_STATE, MemoryTrie, Node, Path, TrieError, TrieReader, get, root_from_scratch, update};
+use keel_commitment::trie::{
+    HEIGHT_STATE, MemoryTrie, Node, NodeChange, Path, TrieError, TrieReader, get, root_from_scratch, update,
+};
 use proptest::prelude::*;
 
 type Leaf = (Felt, Felt);
@@ -19,8 +21,9 @@ fn key_max() -> Felt {
 fn check_batch<H: Hasher>(trie: &mut MemoryTrie, leaves: &mut Leaves, batch: &Leaves) {
     let changes: Vec<(Felt, Felt)> = batch.iter().map(|(k, v)| (*k, *v)).collect();
     let update = update::<H>(trie, trie.root(), &changes).unwrap();
-    for (path, node) in &update.nodes {
-        assert_ne!(trie.node(path), *node, "{path} did not change");
+    for NodeChange { path, old, new } in &update.nodes {
+        assert_eq!(trie.node(path), *old, "{path} was something else");
+        assert_ne!(old, new, "{path} did not change");
     }
     trie.apply(&update);
     leaves.extend(batch);
