@@ -6,6 +6,7 @@ mod patricia;
 mod pedersen;
 mod proofs;
 mod properties;
+mod random_batches;
 mod sepolia_chain;
 mod transactions;
 mod vectors;
