@@ -113,6 +113,12 @@ pub struct History {
     /// Days of journal time for which orders that are over, trades, short candles, funding, transfers and liquidations are kept in the
     /// store; 0 = for ever. `keel verify` rebuilds with the same number, so change it only together with deleting `store/`.
     pub retention_days: u32,
+    /// Newest blocks for which `starknet_getStorageProof` answers; 0 = for ever, else at least 8. A lowered number is caught up with at three
+    /// blocks a block; a raised one brings nothing back.
+    pub proof_blocks: u64,
+    /// Newest blocks at which flat state (getStorageAt, getNonce, getClassHashAt) can be read; 0 = for ever, else at least `proof_blocks`,
+    /// for a proof reads flat state too. The state after the last batch always stays.
+    pub state_blocks: u64,
 }
 
 impl Default for Config {
@@ -181,16 +187,39 @@ impl Default for Ingress {
 }
 
 impl Default for History {
-    /// 90 days: as long as an order may live (`good_til`), so a live order's fills are all there.
+    /// 90 days: as long as an order may live (`good_til`), so a live order's fills are all there. 10,000 blocks: over five hours at the default
+    /// block interval, far longer than a batch takes to settle.
     fn default() -> Self {
-        History { retention_days: 90 }
+        History { retention_days: 90, proof_blocks: 10_000, state_blocks: 0 }
     }
 }
+
+/// Fewest blocks of history, so that a client can name `latest`, then read at that number.
+const HISTORY_BLOCKS_MIN: u64 = 8;
 
 impl History {
     /// See [History::retention_days].
     pub fn retention(&self) -> keel_store::Retention {
         keel_store::Retention::of_days(self.retention_days)
+    }
+
+    /// See [History::proof_blocks] and [History::state_blocks].
+    pub fn state_retention(&self) -> keel_store::StateRetention {
+        keel_store::StateRetention { proof_blocks: self.proof_blocks, state_blocks: self.state_blocks }
+    }
+
+    fn validate(&self) -> anyhow::Result<()> {
+        let History { proof_blocks, state_blocks, .. } = *self;
+        for (field, blocks) in [("proof_blocks", proof_blocks), ("state_blocks", state_blocks)] {
+            let fits = blocks == 0 || blocks >= HISTORY_BLOCKS_MIN;
+            anyhow::ensure!(fits, "configuration: history.{field} = {blocks} must be 0 or at least {HISTORY_BLOCKS_MIN}");
+        }
+        let covered = state_blocks == 0 || (proof_blocks != 0 && proof_blocks <= state_blocks);
+        anyhow::ensure!(
+            covered,
+            "configuration: history.state_blocks = {state_blocks} must be 0 or at least history.proof_blocks"
+        );
+        Ok(())
     }
 }
 
@@ -262,6 +291,7 @@ fn validate(config: &Config) -> anyhow::Result<()> {
     within("settlement.batch_blocks_max", config.settlement.batch_blocks_max, 1, 10_000)?;
     within("settlement.batch_age_ms", config.settlement.batch_age_ms, 100, 86_400_000)?;
     within("history.retention_days", config.history.retention_days.into(), 0, 36_500)?;
+    config.history.validate()?;
     within("ingress.budget_factor", config.ingress.budget_factor.into(), 1, 1_000_000)?;
     anyhow::ensure!(
         config.rpc.listen != config.rpc.admin_listen || config.rpc.listen.port() == 0,
@@ -293,6 +323,9 @@ mod tests {
             ("", &["sequencer.tick_ms=soon"], "sequencer.tick_ms"),
             ("", &["settlement.endpoint=ftp://x"], "settlement.endpoint"),
             ("[history]\nretention_days = 40000", &[], "history.retention_days"),
+            ("", &["history.proof_blocks=3"], "history.proof_blocks"),
+            ("", &["history.state_blocks=9999"], "history.state_blocks"),
+            ("[history]\nproof_blocks = 0\nstate_blocks = 100", &[], "history.state_blocks"),
             ("[guard]\nprofile = \"hasty\"", &[], "guard.profile"),
         ] {
             let message = error(toml, sets);

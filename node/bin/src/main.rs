@@ -44,8 +44,13 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9944/rpc")]
         rpc: String,
     },
-    /// Checks the data of a stopped node: replays the whole journal into a second node and compares everything.
-    Verify,
+    /// Checks the data of a stopped node: roots from flat state, every node of the tries, the block index; then replays the whole journal into
+    /// a second node and compares everything.
+    Verify {
+        /// Checks every block's index instead of a thousand of them.
+        #[arg(long)]
+        full: bool,
+    },
     /// Replays the journal of a stopped node into a new data folder, as a second node would.
     Replay {
         /// Where the second node's store is written; must not exist.
@@ -84,7 +89,7 @@ fn main() -> Result<()> {
     match cli.command {
         Command::Run => node::run(config),
         Command::Status { rpc } => runtime()?.block_on(status::run(&rpc)),
-        Command::Verify => replay::verify(&config),
+        Command::Verify { full } => replay::verify(&config, full),
         Command::Replay { out } => replay::replay(&config, &out),
         Command::Trade(trade) => runtime()?.block_on(trade.run(&genesis(&config.genesis)?)),
         Command::Publish { rpc, interval_ms, seed, path } => {

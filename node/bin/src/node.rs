@@ -39,6 +39,7 @@ pub fn run(config: Config) -> Result<()> {
     let data = DataDir::lock(&config.data_dir)?;
     let runtime = crate::runtime()?;
     let store = Store::open(&data.store(), genesis.hash()).context("open the store")?;
+    let store = store.with_state_retention(config.history.state_retention());
     let node = Running::start(&config, genesis, store.clone(), &keys, &data, &runtime)?;
     let ended = runtime.block_on(node.until_stop(&data))?;
     let stopped = node.stop(ended, &data, &runtime);

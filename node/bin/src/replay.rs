@@ -7,7 +7,7 @@ use keel_engine::Engine;
 use keel_journal::JournalReader;
 use keel_sequencer::{Start, recover};
 use keel_store::snapshots::Snapshots;
-use keel_store::{HistoryWriter, Store, TableFingerprint};
+use keel_store::{HistoryWriter, IndexCheck, Store, TableFingerprint, TrieCheck};
 use keel_types::*;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Longest a replay waits for the last block after the last command.
 const LAST_BLOCK_TIMEOUT: Duration = Duration::from_secs(600);
+/// Blocks whose index `keel verify` checks without `--full`: under a second. The tables are compared in any case.
+const INDEX_SAMPLES: u64 = 1_000;
 
 /// What a replay of the whole journal made.
 struct Replayed {
@@ -37,24 +39,46 @@ pub fn replay(config: &Config, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Replays into a temporary second node and compares every table, root, digest and snapshot; prints the result, fails on a difference.
-pub fn verify(config: &Config) -> Result<()> {
+/// Checks the store by itself, then replays into a temporary second node and compares every table, root, digest and snapshot; prints the
+/// result, fails on a difference. What only one of both has pruned of old proofs and state is pruned in the other first: that is a matter of
+/// pace, not of content.
+pub fn verify(config: &Config, full: bool) -> Result<()> {
     let second = config.data_dir.join("verify.tmp");
     if second.exists() {
         std::fs::remove_dir_all(&second).context("remove an earlier verification")?;
     }
-    let result = verify_against(config, &second);
+    let result = verify_against(config, &second, full);
     std::fs::remove_dir_all(&second).context("remove the verification")?;
     result
 }
 
-fn verify_against(config: &Config, second: &Path) -> Result<()> {
+fn verify_against(config: &Config, second: &Path, full: bool) -> Result<()> {
     let genesis = crate::genesis(&config.genesis)?;
     let replayed = rebuild(config, second)?;
     let violations = replayed.engine.check();
     ensure!(violations.is_empty(), "verify: {violations:?}");
     let first = Store::open(&config.data_dir.join("store"), genesis.hash()).context("open the store")?;
-    if let Some(mismatch) = first.check_roots()? {
+    let (tries, index) = check_store(&first, full)?;
+    let retained = first.retained()?.common(replayed.store.retained()?);
+    first.prune_to(retained)?;
+    replayed.store.prune_to(retained)?;
+    let (ours, theirs) = (first.fingerprint()?, replayed.store.fingerprint()?);
+    let differing: Vec<&str> = ours.iter().zip(&theirs).filter(|(a, b)| a != b).map(|(a, _)| a.table).collect();
+    let mut report = summary(&replayed)?;
+    report["tables"] = ours.iter().map(table_json).collect();
+    report["tablesDiffering"] = json!(differing);
+    report["tries"] = json!({ "checked": tries.tries, "nodes": tries.nodes });
+    report["blocksIndexed"] = json!(index.blocks);
+    report["retainedFrom"] = json!({ "proofs": retained.proofs.to_string(), "state": retained.state.to_string() });
+    report["equal"] = json!(differing.is_empty());
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    ensure!(differing.is_empty(), "verify: tables differ from a second node's: {differing:?}");
+    Ok(())
+}
+
+/// What a store must agree on with itself: roots, tries, block index.
+fn check_store(store: &Store, full: bool) -> Result<(TrieCheck, IndexCheck)> {
+    if let Some(mismatch) = store.check_roots()? {
         bail!(
             "verify: block {}: the header says {:?}, flat state {:?}",
             mismatch.height,
@@ -62,15 +86,16 @@ fn verify_against(config: &Config, second: &Path) -> Result<()> {
             mismatch.recomputed
         );
     }
-    let (ours, theirs) = (first.fingerprint()?, replayed.store.fingerprint()?);
-    let differing: Vec<&str> = ours.iter().zip(&theirs).filter(|(a, b)| a != b).map(|(a, _)| a.table).collect();
-    let mut report = summary(&replayed)?;
-    report["tables"] = ours.iter().map(table_json).collect();
-    report["tablesDiffering"] = json!(differing);
-    report["equal"] = json!(differing.is_empty());
-    println!("{}", serde_json::to_string_pretty(&report)?);
-    ensure!(differing.is_empty(), "verify: tables differ from a second node's: {differing:?}");
-    Ok(())
+    let tries = store.check_tries()?;
+    if let Some(fault) = &tries.fault {
+        bail!("verify: trie {:?}, {}: {}", fault.trie, fault.path, fault.why);
+    }
+    let step = if full { 1 } else { store.height().map_or(1, |tip| tip.0 / INDEX_SAMPLES + 1) };
+    let index = store.check_index(step)?;
+    if let Some(fault) = index.fault {
+        bail!("verify: block {}: {}", fault.height, fault.why);
+    }
+    Ok((tries, index))
 }
 
 fn rebuild(config: &Config, out: &Path) -> Result<Replayed> {
@@ -78,7 +103,7 @@ fn rebuild(config: &Config, out: &Path) -> Result<Replayed> {
     let keys = crate::keys::Keys::load(&config.keys)?;
     let journal = JournalReader::open_read_only(&config.data_dir.join("journal"))?;
     std::fs::create_dir_all(out).context("make the second node's folder")?;
-    let store = Store::open(&out.join("store"), genesis.hash())?;
+    let store = Store::open(&out.join("store"), genesis.hash())?.with_state_retention(config.history.state_retention());
     let (_, genesis_writes) = Engine::new(&genesis);
     let key = Some(BlockKey::new(keys.block, &genesis)?);
     let worker = BlockWorker::start(WorkerConfig { genesis: genesis.clone(), genesis_writes, store: store.clone(), key })?;

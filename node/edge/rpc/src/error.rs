@@ -2,7 +2,7 @@
 //!
 //! | codes | who |
 //! |---|---|
-//! | 20 to 34 | `starknet_*`, by the specification |
+//! | 20 to 42 | `starknet_*`, by the specification |
 //! | -32001 to -32019, -32040 to -32049 | a request refused before the engine ([keel_ingress::IngressError]) |
 //! | -32050 | the phase forbids it [spec safe-mode, What a client sees] |
 //! | -32051 to -32069 | this server, below |

@@ -70,6 +70,9 @@ pub const EVENTS_CHUNK_MAX: u64 = 1_024;
 pub const EVENT_FILTER_KEYS_MAX: usize = 256;
 /// Addresses in an event filter (0.10); more is TOO_MANY_KEYS_IN_FILTER (34).
 pub const EVENT_FILTER_ADDRESSES_MAX: usize = 256;
+/// Class hashes, addresses, storage keys and contracts they are asked of, together, in one `starknet_getStorageProof`; more is -32602. Each is
+/// up to 30 nodes of 200 bytes of JSON and as many reads: this stays below [RESPONSE_BYTES_MAX] in tries of ten million keys.
+pub const PROOF_KEYS_MAX: usize = 1_024;
 /// Longest `reason` of `admin_enterSafeMode`; it goes into logs.
 pub const ADMIN_REASON_BYTES_MAX: usize = 256;
 /// An admin token's `iat` may be at most this far from our clock, either way.

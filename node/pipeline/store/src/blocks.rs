@@ -26,8 +26,8 @@ struct ReceiptRow {
 }
 
 impl Store {
-    /// Commits a sealed block: chain data, flat state, tries, indexes and markers, all in one write. Then
-    /// [`Store::height`] is its height.
+    /// Commits a sealed block: chain data, flat state, tries, indexes and markers, and forgets what the retention no longer covers, all in
+    /// one write. Then [`Store::height`] is its height.
     ///
     /// `tries` must come from [`Store::trie_changes`] of `block.diff` on the stored state; the header's roots are checked against it.
     ///
@@ -47,7 +47,8 @@ impl Store {
         put_transactions(&mut batch, block);
         batch.put(DIFFS, Key::new().height(height), codec::to_vec(&block.diff));
         self.put_state(&mut batch, height, &block.diff);
-        self.put_tries(&mut batch, tries);
+        self.put_tries(&mut batch, height, tries);
+        self.prune_after(&mut batch, height)?;
         batch.put(META, KEY_BLOCKS_HEIGHT, borsh_vec(&height.0));
         batch.put(META, KEY_BLOCKS_SEQ, borsh_vec(&block.header.last_seq));
         batch.write()?;

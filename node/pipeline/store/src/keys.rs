@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | name | markers: format, genesis, blocks height, history seq |
+//! | `meta` | name | markers: format, genesis, blocks height, history seq, first retained heights |
 //! | `headers` | height | [`crate::Header`] |
 //! | `block_hashes` | block hash | height |
 //! | `seals` | seq of the SealBlock | height |
@@ -15,7 +15,9 @@
 //! | `nonces`, `class_hashes` | contract, height | the same |
 //! | `classes` | class hash, height | compiled class hash |
 //! | `nodes` | kind, contract (storage tries), path | trie node, latest state only |
-//! | `storage_roots` | contract | root of its storage, latest state only |
+//! | `node_undo` | kind, contract (storage tries), path, height | the node as it was before that block; empty: there was none |
+//! | `node_undo_lists` | height | names of its rows in `node_undo` |
+//! | `storage_roots` | contract, height | root of its storage from that block on |
 //! | `orders`, `order_fills`, `account_orders`, `account_fills`, `trades` | see `history` | |
 //! | `withdrawals`, `account_withdrawals`, `deposits` | see `history` | |
 //! | `candles`, `funding`, `transfers`, `liquidations`, `account_liquidations` | see `history` | |
@@ -39,6 +41,8 @@ pub(crate) const NONCES: &str = "nonces";
 pub(crate) const CLASS_HASHES: &str = "class_hashes";
 pub(crate) const CLASSES: &str = "classes";
 pub(crate) const NODES: &str = "nodes";
+pub(crate) const NODE_UNDO: &str = "node_undo";
+pub(crate) const NODE_UNDO_LISTS: &str = "node_undo_lists";
 pub(crate) const STORAGE_ROOTS: &str = "storage_roots";
 pub(crate) const ORDERS: &str = "orders";
 pub(crate) const ORDER_FILLS: &str = "order_fills";
@@ -74,6 +78,8 @@ pub(crate) const TABLES: &[&str] = &[
     CLASS_HASHES,
     CLASSES,
     NODES,
+    NODE_UNDO,
+    NODE_UNDO_LISTS,
     STORAGE_ROOTS,
     ORDERS,
     ORDER_FILLS,

@@ -1,4 +1,4 @@
-//! What the node remembers besides the journal: blocks, state with its history, tries, order and trade history,
+//! What the node remembers besides the journal: blocks, state and tries with their history, order and trade history,
 //! batches; and snapshots of the engine in a directory beside it.
 //!
 //! Invariant: **nothing here is authoritative.** Everything is a function of the journal; a store that was deleted, or
@@ -21,6 +21,7 @@ mod history;
 mod integrity;
 mod keys;
 mod open;
+mod pruning;
 mod retention;
 pub mod snapshots;
 mod state;
@@ -40,8 +41,9 @@ pub use history::{
     DepositResult, DepositRow, FillRow, FundingRow, HISTORY_PAGE_MAX, HistoryPage, HistoryWriter, LiquidationRow, OrderRow,
     TradeRow, TransferRow, WithdrawalRow,
 };
-pub use integrity::{RootMismatch, Roots};
+pub use integrity::{IndexCheck, IndexFault, RootMismatch, Roots, TrieCheck, TrieFault};
 pub use open::{OpenBlock, OpenState, OpenTransaction, Tip};
+pub use pruning::{BLOCKS_PRUNED_PER_COMMIT_MAX, Retained, StateRetention};
 pub use retention::{PRUNED_PER_RECORD_MIN, Retention};
 pub use state::{StateAt, StateReader, StoredValue};
 pub use store::Store;

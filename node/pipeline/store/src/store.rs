@@ -2,22 +2,24 @@ use crate::chain::Header;
 use crate::error::StoreError;
 use crate::keys::{META, TABLES, prefix_end};
 use crate::open::Open;
+use crate::pruning::StateRetention;
 use borsh::BorshDeserialize;
 use keel_types::{Bytes32, Height, Seq};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, Options, ReadOptions,
+    Snapshot,
 };
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// Version of the tables and their encodings. A store of another version is refused: delete it, it is rebuilt.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Cache of uncompressed blocks for all tables: the upper levels of a trie of some million leaves.
 const BLOCK_CACHE_BYTES: usize = 128 << 20;
-/// One table's memtable. A sealed block is under 1 MB; this bounds what 32 tables can hold before they are flushed.
+/// One table's memtable. A sealed block is under 1 MB; this bounds what 34 tables can hold before they are flushed.
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
 /// All memtables together.
 const WRITE_BUFFERS_BYTES: usize = 128 << 20;
@@ -48,6 +50,8 @@ struct Inner {
     /// Committed blocks: height + 1; 0 before genesis. Read by RPC threads without touching the database.
     blocks: AtomicU64,
     open: Open,
+    /// What the commits from now on prune.
+    retention: RwLock<StateRetention>,
 }
 
 impl Store {
@@ -60,7 +64,8 @@ impl Store {
         let tables = TABLES.iter().map(|name| ColumnFamilyDescriptor::new(*name, table_options(&cache)));
         let db = DB::open_cf_descriptors(&database_options(), path, tables)
             .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
-        let store = Store { inner: Arc::new(Inner { db, blocks: AtomicU64::new(0), open: Open::default() }) };
+        let inner = Inner { db, blocks: AtomicU64::new(0), open: Open::default(), retention: RwLock::default() };
+        let store = Store { inner: Arc::new(inner) };
         store.check_identity(genesis)?;
         if let Some(height) = store.marker(KEY_BLOCKS_HEIGHT)?.map(Height)
             && let Some(tip) = store.header(height)?
@@ -98,6 +103,22 @@ impl Store {
 
     pub(crate) fn tip_state(&self) -> &Open {
         &self.inner.open
+    }
+
+    /// Sets what commits from now on forget of proofs and state at old heights; without it nothing. For all clones.
+    #[must_use]
+    pub fn with_state_retention(self, retention: StateRetention) -> Store {
+        *self.inner.retention.write().unwrap_or_else(PoisonError::into_inner) = retention;
+        self
+    }
+
+    pub(crate) fn state_retention(&self) -> StateRetention {
+        *self.inner.retention.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The whole database as it is now, whatever is committed or pruned after.
+    pub(crate) fn snapshot(&self) -> Snapshot<'_> {
+        self.inner.db.snapshot()
     }
 
     /// Sequence number of the last command that is in a committed block.
@@ -156,11 +177,11 @@ impl Store {
         Ok(())
     }
 
-    fn marker<T: BorshDeserialize>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+    pub(crate) fn marker<T: BorshDeserialize>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
         self.get(META, key)
     }
 
-    fn table(&self, name: &str) -> &ColumnFamily {
+    pub(crate) fn table(&self, name: &str) -> &ColumnFamily {
         self.inner.db.cf_handle(name).expect("every table in TABLES was opened")
     }
 
@@ -184,12 +205,9 @@ impl Store {
         prefix: &[u8],
         from: &[u8],
     ) -> impl Iterator<Item = Result<Row, StoreError>> + use<'a> {
-        let mut options = ReadOptions::default();
-        if let Some(end) = prefix_end(prefix) {
-            options.set_iterate_upper_bound(end);
-        }
         let mode = IteratorMode::From(from, Direction::Forward);
-        self.inner.db.iterator_cf_opt(self.table(table), options, mode).map(|row| row.map_err(StoreError::from))
+        let rows = self.inner.db.iterator_cf_opt(self.table(table), below_end_of(prefix), mode);
+        rows.map(|row| row.map_err(StoreError::from))
     }
 
     /// Rows up to `to` (included), descending, as long as keys start with `prefix`.
@@ -199,10 +217,9 @@ impl Store {
         prefix: &[u8],
         to: &[u8],
     ) -> impl Iterator<Item = Result<Row, StoreError>> + use<'a> {
-        let mut options = ReadOptions::default();
-        options.set_iterate_lower_bound(prefix.to_vec());
         let mode = IteratorMode::From(to, Direction::Reverse);
-        self.inner.db.iterator_cf_opt(self.table(table), options, mode).map(|row| row.map_err(StoreError::from))
+        let rows = self.inner.db.iterator_cf_opt(self.table(table), from_start_of(prefix), mode);
+        rows.map(|row| row.map_err(StoreError::from))
     }
 
     /// The row with the greatest key not above `to`, if it starts with `prefix`.
@@ -213,6 +230,22 @@ impl Store {
     pub(crate) fn batch(&self) -> Batch<'_> {
         Batch { store: self, rows: rocksdb::WriteBatch::default() }
     }
+}
+
+/// Reads no key above those that start with `prefix`.
+pub(crate) fn below_end_of(prefix: &[u8]) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    if let Some(end) = prefix_end(prefix) {
+        options.set_iterate_upper_bound(end);
+    }
+    options
+}
+
+/// Reads no key below those that start with `prefix`.
+pub(crate) fn from_start_of(prefix: &[u8]) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(prefix.to_vec());
+    options
 }
 
 /// Rows that are written together or not at all.

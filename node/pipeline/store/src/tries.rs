@@ -1,14 +1,16 @@
-//! The tries of the latest state: nodes by path.
+//! The tries: nodes of the latest state by path, and what each block changed, so that a reader at an older block sees that undone.
 
 use crate::codec;
 use crate::error::StoreError;
-use crate::keys::{Key, NODES, STORAGE_ROOTS};
-use crate::state::felt;
+use crate::keys::{Key, META, NODE_UNDO, NODE_UNDO_LISTS, NODES, STORAGE_ROOTS};
+use crate::pruning::KEY_PROOFS_FIRST;
+use crate::state::{StateAt, StateReader, felt};
 use crate::store::{Batch, Store, corrupt};
 use keel_commitment::hash::{Pedersen, Poseidon};
 use keel_commitment::state::{ContractState, class_changes, global_root};
-use keel_commitment::trie::{self, Node, Path, TrieReader, TrieUpdate};
+use keel_commitment::trie::{self, Node, NodeChange, PATH_KEY_BYTES, Path, TrieReader, TrieUpdate};
 use keel_commitment::{Felt, StateDiff};
+use keel_types::Height;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -24,13 +26,32 @@ pub enum TrieId {
 }
 
 impl TrieId {
-    fn key(self, path: &Path) -> Key {
+    const KIND_STORAGE: u8 = 2;
+
+    /// What the keys of its nodes begin with.
+    pub(crate) fn name(self) -> Key {
         match self {
             TrieId::Contracts => Key::new().u8(0),
             TrieId::Classes => Key::new().u8(1),
-            TrieId::Storage(contract) => Key::new().u8(2).felt(&contract),
+            TrieId::Storage(contract) => Key::new().u8(Self::KIND_STORAGE).felt(&contract),
         }
-        .bytes(&path.to_key())
+    }
+
+    fn key(self, path: &Path) -> Key {
+        self.name().bytes(&path.to_key())
+    }
+
+    /// The trie and the place that the key of a node names.
+    pub(crate) fn of_key(key: &[u8]) -> Result<(TrieId, Path), StoreError> {
+        let bad = || corrupt(NODES, key, "not the key of a node");
+        let (name, path) = key.split_last_chunk::<PATH_KEY_BYTES>().ok_or_else(bad)?;
+        let id = match name {
+            [0] => TrieId::Contracts,
+            [1] => TrieId::Classes,
+            [Self::KIND_STORAGE, contract @ ..] => TrieId::Storage(felt(NODES, contract)?),
+            _ => return Err(bad()),
+        };
+        Ok((id, Path::from_key(path).map_err(|_| bad())?))
     }
 }
 
@@ -50,12 +71,21 @@ impl TrieChanges {
     }
 }
 
-/// Nodes of one stored trie. An error of the database is kept: ask [`StoredTrie::failure`] when an update ends with
+/// Nodes of one stored trie. An error of the database is kept: ask [`StoredTrie::failure`] when an update or a proof ends with
 /// [`trie::TrieError::NodeMissing`].
 pub struct StoredTrie<'a> {
-    store: &'a Store,
+    from: From<'a>,
     id: TrieId,
     failure: RefCell<Option<StoreError>>,
+}
+
+enum From<'a> {
+    Latest(&'a Store),
+    /// `undone`: newer blocks are in the snapshot, and their changes undone for the reader.
+    Snapshot {
+        state: &'a StateAt<'a>,
+        undone: bool,
+    },
 }
 
 impl StoredTrie<'_> {
@@ -66,9 +96,24 @@ impl StoredTrie<'_> {
 
     fn read(&self, path: &Path) -> Result<Option<Node>, StoreError> {
         let key = self.id.key(path);
-        let Some(bytes) = self.store.get_bytes(NODES, key.as_ref())? else { return Ok(None) };
-        Node::decode(&bytes).map(Some).map_err(|error| corrupt(NODES, key.as_ref(), &error.to_string()))
+        let bytes = match &self.from {
+            From::Latest(store) => store.get_bytes(NODES, key.as_ref())?,
+            From::Snapshot { state, undone: false } => state.get_bytes(NODES, key.as_ref())?,
+            From::Snapshot { state, undone: true } => {
+                // The first change after our block found the node as our block left it.
+                let from = Key::new().bytes(key.as_ref()).u64(state.height().0 + 1);
+                match state.scan(NODE_UNDO, key.as_ref(), from.as_ref()).next().transpose()? {
+                    Some((_, before)) => Some(before.into_vec()).filter(|before| !before.is_empty()),
+                    None => state.get_bytes(NODES, key.as_ref())?,
+                }
+            }
+        };
+        bytes.map(|bytes| decode_node(&key, &bytes)).transpose()
     }
+}
+
+pub(crate) fn decode_node(key: &Key, bytes: &[u8]) -> Result<Node, StoreError> {
+    Node::decode(bytes).map_err(|error| corrupt(NODES, key.as_ref(), &error.to_string()))
 }
 
 impl TrieReader for StoredTrie<'_> {
@@ -80,10 +125,68 @@ impl TrieReader for StoredTrie<'_> {
     }
 }
 
+/// Tries at a block. Everything here fails with [`StoreError::NotRetained`] where proofs of so old a block are pruned.
+impl StateAt<'_> {
+    /// Root of a trie; 0 when it is empty.
+    ///
+    /// # Errors
+    /// See above; the database.
+    pub fn root(&self, id: TrieId) -> Result<Felt, StoreError> {
+        self.check_proofs_retained()?;
+        Ok(match id {
+            TrieId::Contracts => self.header()?.map_or(Felt::ZERO, |header| header.contracts_root),
+            TrieId::Classes => self.header()?.map_or(Felt::ZERO, |header| header.classes_root),
+            TrieId::Storage(contract) => {
+                let stored = self.value(STORAGE_ROOTS, Key::new().felt(&contract))?;
+                stored.map_or(Felt::ZERO, |stored| stored.value)
+            }
+        })
+    }
+
+    /// What the contract trie commits to for an address; all zero for one that is not there.
+    ///
+    /// # Errors
+    /// See above; the database.
+    pub fn contract_state(&self, contract: &Felt) -> Result<ContractState, StoreError> {
+        Ok(ContractState {
+            class_hash: self.class_hash(contract)?.unwrap_or_default(),
+            storage_root: self.root(TrieId::Storage(*contract))?,
+            nonce: self.nonce(contract)?,
+        })
+    }
+
+    /// The nodes of a trie.
+    ///
+    /// # Errors
+    /// See above; the database.
+    pub fn trie(&self, id: TrieId) -> Result<StoredTrie<'_>, StoreError> {
+        self.check_proofs_retained()?;
+        let from = From::Snapshot { state: self, undone: !self.is_latest() };
+        Ok(StoredTrie { from, id, failure: RefCell::new(None) })
+    }
+
+    /// The proof of `keys` (below 2^251) in a trie, present or not; see [`trie::proof`].
+    ///
+    /// # Errors
+    /// See above; a key out of range; the database, or damaged tries.
+    pub fn prove(&self, id: TrieId, keys: &[Felt]) -> Result<Vec<(Felt, Node)>, StoreError> {
+        let (root, reader) = (self.root(id)?, self.trie(id)?);
+        trie::proof(&reader, root, keys).map_err(|error| reader.failure().unwrap_or(error.into()))
+    }
+
+    fn check_proofs_retained(&self) -> Result<(), StoreError> {
+        let first = self.get(META, KEY_PROOFS_FIRST)?.unwrap_or_default();
+        if self.height() < first {
+            return Err(StoreError::NotRetained { height: self.height(), first });
+        }
+        Ok(())
+    }
+}
+
 impl Store {
-    /// The nodes of a trie of the latest state.
+    /// The nodes of a trie of the latest state. For the thread that commits blocks; others read [`StateAt::trie`].
     pub fn trie(&self, id: TrieId) -> StoredTrie<'_> {
-        StoredTrie { store: self, id, failure: RefCell::new(None) }
+        StoredTrie { from: From::Latest(self), id, failure: RefCell::new(None) }
     }
 
     /// Root of a contract's storage in the latest state; 0 if it has none.
@@ -91,8 +194,7 @@ impl Store {
     /// # Errors
     /// The database.
     pub fn storage_root(&self, contract: &Felt) -> Result<Felt, StoreError> {
-        let bytes = self.get_bytes(STORAGE_ROOTS, Key::new().felt(contract))?;
-        bytes.map_or(Ok(Felt::ZERO), |bytes| felt(STORAGE_ROOTS, &bytes))
+        Ok(self.latest(STORAGE_ROOTS, Key::new().felt(contract))?.unwrap_or_default())
     }
 
     /// What the contract trie commits to for an address in the latest state.
@@ -142,21 +244,72 @@ impl Store {
         trie::update::<H>(&reader, root, changes).map_err(|error| reader.failure().unwrap_or(error.into()))
     }
 
-    pub(crate) fn put_tries(&self, batch: &mut Batch<'_>, changes: &TrieChanges) {
-        put_nodes(batch, TrieId::Contracts, &changes.contracts);
-        put_nodes(batch, TrieId::Classes, &changes.classes);
+    pub(crate) fn put_tries(&self, batch: &mut Batch<'_>, height: Height, changes: &TrieChanges) {
+        let mut undo = UndoList::default();
+        put_nodes(batch, &mut undo, height, TrieId::Contracts, &changes.contracts);
+        put_nodes(batch, &mut undo, height, TrieId::Classes, &changes.classes);
         for (contract, update) in &changes.storage {
-            put_nodes(batch, TrieId::Storage(*contract), update);
-            batch.put(STORAGE_ROOTS, Key::new().felt(contract), codec::to_vec(&update.root));
+            put_nodes(batch, &mut undo, height, TrieId::Storage(*contract), update);
+            batch.put(STORAGE_ROOTS, Key::new().felt(contract).height(height), codec::to_vec(&update.root));
+        }
+        // Nothing was before block 0, so nobody reads there.
+        if height > Height(0) {
+            batch.put(NODE_UNDO_LISTS, Key::new().height(height), undo.bytes);
         }
     }
 }
 
-fn put_nodes(batch: &mut Batch<'_>, id: TrieId, update: &TrieUpdate) {
-    for (path, node) in &update.nodes {
-        match node {
-            Some(node) => batch.put(NODES, id.key(path), node.encode()),
-            None => batch.delete(NODES, id.key(path)),
+fn put_nodes(batch: &mut Batch<'_>, undo: &mut UndoList, height: Height, id: TrieId, update: &TrieUpdate) {
+    if height > Height(0) && !update.nodes.is_empty() {
+        undo.trie(id, update);
+    }
+    for NodeChange { path, old, new } in &update.nodes {
+        let key = id.key(path);
+        if height > Height(0) {
+            let before = old.map_or_else(Vec::new, |node| node.encode());
+            batch.put(NODE_UNDO, Key::new().bytes(key.as_ref()).height(height), before);
         }
+        match new {
+            Some(node) => batch.put(NODES, key, node.encode()),
+            None => batch.delete(NODES, key),
+        }
+    }
+}
+
+/// The rows of `node_undo` that one block wrote. For each trie: its name (1 or 33 bytes, see [`TrieId`]), how many paths (4), and each path
+/// as its number of bits (1) and the bits left-aligned in as few bytes as hold them: near the root, where most changes are, two or three.
+#[derive(Default)]
+pub(crate) struct UndoList {
+    bytes: Vec<u8>,
+}
+
+impl UndoList {
+    fn trie(&mut self, id: TrieId, update: &TrieUpdate) {
+        self.bytes.extend(id.name().as_ref());
+        self.bytes.extend((update.nodes.len() as u32).to_be_bytes());
+        for NodeChange { path, .. } in &update.nodes {
+            self.bytes.push(path.len());
+            self.bytes.extend(&path.to_key()[..usize::from(path.len()).div_ceil(8)]);
+        }
+    }
+
+    /// The rows' keys without their height. `row`: where the list is stored.
+    pub(crate) fn read(row: &Key, bytes: &[u8]) -> Result<Vec<Key>, StoreError> {
+        let torn = || corrupt(NODE_UNDO_LISTS, row.as_ref(), "a torn list");
+        let (mut rest, mut names) = (bytes, Vec::new());
+        let mut take = |count: usize| rest.split_off(..count).ok_or_else(torn);
+        while let Ok(kind) = take(1) {
+            let contract = if kind == [TrieId::KIND_STORAGE] { take(32)? } else { &[] };
+            let count = take(4)?.try_into().map(u32::from_be_bytes).map_err(|_| torn())?;
+            for _ in 0..count {
+                let len = take(1)?[0];
+                let mut path = [0; PATH_KEY_BYTES];
+                let bits = take(usize::from(len).div_ceil(8))?;
+                path[..bits.len()].copy_from_slice(bits);
+                path[PATH_KEY_BYTES - 1] = len;
+                names.push(Key::new().bytes(kind).bytes(contract).bytes(&path));
+            }
+        }
+        Ok(names)
     }
 }

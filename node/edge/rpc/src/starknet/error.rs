@@ -11,6 +11,7 @@ pub enum StarknetError {
     NoBlocks,
     InvalidContinuationToken,
     TooManyKeysInFilter,
+    StorageProofNotSupported,
 }
 
 impl StarknetError {
@@ -25,6 +26,9 @@ impl StarknetError {
             StarknetError::NoBlocks => (32, "There are no blocks"),
             StarknetError::InvalidContinuationToken => (33, "The supplied continuation token is invalid or unknown"),
             StarknetError::TooManyKeysInFilter => (34, "Too many keys provided in a filter"),
+            StarknetError::StorageProofNotSupported => {
+                (42, "the node doesn't support storage proofs for blocks that are too far in the past")
+            }
         }
     }
 }

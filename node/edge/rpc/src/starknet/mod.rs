@@ -6,6 +6,7 @@ mod dto;
 mod error;
 mod events;
 mod params;
+mod proof;
 mod v09;
 mod v10;
 
@@ -73,6 +74,7 @@ pub fn register(module: &mut RpcModule<Arc<Shared>>, dialect: &'static Dialect) 
     });
     methods.store("starknet_getStateUpdate", move |shared, params| state_update(shared, dialect, params));
     methods.store("starknet_getStorageAt", move |shared, params| storage_at(shared, dialect, params));
+    methods.store("starknet_getStorageProof", proof::get);
     methods.store("starknet_getNonce", nonce);
     methods.store("starknet_getClassHashAt", class_hash_at);
     methods.store("starknet_getTransactionByHash", move |shared, params| transaction_by_hash(shared, dialect, params));

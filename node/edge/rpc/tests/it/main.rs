@@ -6,6 +6,7 @@ mod http;
 mod keel;
 mod node;
 mod openrpc;
+mod proof;
 mod schema;
 mod starknet;
 mod transport;

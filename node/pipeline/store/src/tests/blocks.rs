@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Invoke, L1HandlerCall, RootMismatch, Signature, StoreError, StoredValue};
+use crate::{Invoke, L1HandlerCall, RootMismatch, Signature, StateRetention, StoreError, StoredValue};
 use keel_commitment::commitments::{Event, MessageToL1};
 use keel_commitment::trie::HEIGHT_STATE;
 use keel_commitment::{hash, trie};
@@ -152,7 +152,7 @@ fn blocks_survive_a_process_that_dies() {
 #[test]
 fn a_log_cut_anywhere_leaves_a_moment_between_blocks() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(&dir);
+    let store = open(&dir).with_state_retention(StateRetention { proof_blocks: 2, state_blocks: 0 });
     for n in 0..8 {
         commit_with(&store, storage_diff(500 + n % 2, &[(n, n + 1), (7, n + 1)]), content(1_000 * (n + 1)));
     }
@@ -173,8 +173,15 @@ fn a_log_cut_anywhere_leaves_a_moment_between_blocks() {
         let after = open(&copy);
         heights.insert(after.height());
         assert_eq!(after.check_roots().unwrap(), None, "cut to {step}/23");
+        assert_eq!(after.check_tries().unwrap().fault, None, "cut to {step}/23");
+        assert_eq!(after.check_index(1).unwrap().fault, None, "cut to {step}/23");
         let Some(tip) = after.tip().unwrap() else { continue };
         let blocks_seq = after.blocks_seq().unwrap();
+        let oldest = after.retained().unwrap().proofs;
+        assert_eq!(oldest.0, tip.block.number.saturating_sub(1));
+        let (then, key) = (after.state_at(oldest).unwrap(), [felt(500), felt(501)]);
+        let root = then.header().unwrap().unwrap().contracts_root;
+        assert_eq!(then.prove(crate::TrieId::Contracts, &key).unwrap()[0].0, root);
         assert_eq!((tip.last_seq, after.height()), (blocks_seq, Some(tip.height())));
         assert_eq!(after.block(tip.height()).unwrap().unwrap().receipts.len(), 2);
         assert_eq!(after.storage_latest(&felt(500 + tip.block.number % 2), &felt(7)).unwrap(), felt(tip.block.number + 1));

@@ -3,6 +3,8 @@
 mod blocks;
 mod events;
 mod history;
+mod integrity;
+mod proofs;
 
 use crate::{Block, Header, Receipt, Store, Transaction};
 use keel_commitment::block_hash::{BlockContent, BlockHeader, GasPrice, GasPrices, L1DaMode};
@@ -37,7 +39,7 @@ pub(crate) fn block_on(store: &Store, diff: StateDiff, content: Vec<(Transaction
         starknet_version: "0.14.2".into(),
         content: BlockContent {
             transaction_count: content.len() as u64,
-            event_count: 0,
+            event_count: content.iter().map(|(_, receipt)| receipt.events.len() as u64).sum(),
             state_diff_length: diff.len() as u64,
             transaction_commitment: felt(1),
             event_commitment: felt(2),
