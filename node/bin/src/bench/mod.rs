@@ -1,13 +1,16 @@
 //! `keel bench`: figures as they are on this machine. Medians of several runs; nothing here gates a test.
 
 mod book;
+mod chain;
 mod crypto;
 mod engine;
+mod events;
 mod hash;
 mod marks;
 mod mwl;
 pub mod rpc;
 mod trie;
+mod tries;
 
 use crate::config::Config;
 use anyhow::Result;
@@ -57,6 +60,10 @@ pub enum Bench {
         #[arg(long, default_value_t = 1_000)]
         changes: usize,
     },
+    /// Changed leaves in stored tries of growing size: time, reads, bytes written; and storage proofs per second.
+    Tries(tries::Options),
+    /// `starknet_getEvents` over a long chain: events per second by filter, and the time of a page.
+    Events(events::Options),
     /// Signed orders through a running development node's RPC to the durable acknowledgement: orders per second, p50 and p99.
     Rpc {
         #[arg(long, default_value = "http://127.0.0.1:9944/rpc")]
@@ -78,6 +85,8 @@ pub fn run(bench: Bench, config: &Config) -> Result<()> {
         Bench::Hash => hash::run(),
         Bench::Signatures => crypto::run(),
         Bench::Trie { leaves, changes } => trie::run(leaves, changes),
+        Bench::Tries(options) => tries::run(&options),
+        Bench::Events(options) => events::run(&options),
         Bench::Rpc { rpc, orders, connections } => {
             let genesis = crate::genesis(&config.genesis)?;
             let options = rpc::Options { rpc, orders, connections };
