@@ -25,19 +25,36 @@ fn a_second_node_from_the_same_journal_is_equal_to_the_byte() {
     load.finish();
     perpetual.finish();
     node.wait_for_phase("OPEN", TIMEOUT);
+    let data = format!("data_dir={}", node.data.display());
+    let stats = |exact: &[&str]| {
+        let arguments = [&["--set", &data, "db", "stats", "--json"], exact].concat();
+        serde_json::from_str::<Value>(&run_keel(&arguments)).expect("JSON")
+    };
+    let beside = stats(&[]);
+    assert_eq!(beside["rowsExact"], false, "{beside}");
+    assert_ne!(beside["blocks"], "0", "the store is looked at beside the node that writes it: {beside}");
     let stop = |node: &mut keel_tests::Node| {
         node.process.signal("TERM");
         let status = wait_for("a clean stop", TIMEOUT, || node.process.ended());
         assert!(status.success(), "the node stopped with {status}: {}", node.log_tail());
     };
     stop(&mut node);
-    let data = format!("data_dir={}", node.data.display());
     let verify = || serde_json::from_str::<Value>(&run_keel(&["--set", &data, "verify"])).expect("a JSON report");
     let first = verify();
     assert_eq!(first["equal"], true, "{first}");
     assert_ne!(first["snapshotsEqual"], 0, "{first}");
     let trades = first["tables"].as_array().unwrap().iter().find(|t| t["table"] == "trades").unwrap();
     assert_ne!(trades["rows"], 0, "nothing was traded: {first}");
+    let exact = stats(&["--exact"]);
+    assert_eq!(exact["height"], first["height"]);
+    let rows_of = |report: &Value, table: &Value| {
+        let tables = report["tables"].as_array().unwrap();
+        tables.iter().find(|row| row["table"] == *table).map(|row| row["rows"].clone())
+    };
+    for table in first["tables"].as_array().unwrap() {
+        assert_eq!(rows_of(&exact, &table["table"]).as_ref(), Some(&table["rows"]), "{}: {exact}", table["table"]);
+    }
+    assert!(run_keel(&["--set", &data, "db", "stats"]).contains("headers"), "the table for people has every table");
 
     std::fs::remove_dir_all(node.data.join("store")).expect("the store can be deleted");
     let mut node = world.node(&options);

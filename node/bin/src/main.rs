@@ -3,6 +3,7 @@
 
 mod bench;
 mod config;
+mod db;
 mod dev;
 mod gate;
 mod keys;
@@ -57,6 +58,9 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Looks at the store of a node.
+    #[command(subcommand)]
+    Db(db::Db),
     /// A small trading client: keys, register, place, cancel, watch the book.
     Trade(Box<trade::Trade>),
     /// Price publishers for development: sign a random walk for every market, or a recorded path. A real deployment has its own.
@@ -91,6 +95,7 @@ fn main() -> Result<()> {
         Command::Status { rpc } => runtime()?.block_on(status::run(&rpc)),
         Command::Verify { full } => replay::verify(&config, full),
         Command::Replay { out } => replay::replay(&config, &out),
+        Command::Db(db) => db.run(&config),
         Command::Trade(trade) => runtime()?.block_on(trade.run(&genesis(&config.genesis)?)),
         Command::Publish { rpc, interval_ms, seed, path } => {
             let genesis = genesis(&config.genesis)?;

@@ -1,16 +1,21 @@
 //! `keel bench`: figures as they are on this machine. Medians of several runs; nothing here gates a test.
 
 mod book;
+mod chain;
 mod crypto;
 mod engine;
+mod events;
+mod hash;
 mod marks;
 mod mwl;
 pub mod rpc;
 mod trie;
+mod tries;
 
 use crate::config::Config;
 use anyhow::Result;
 use clap::Subcommand;
+use keel_types::Felt;
 use std::path::PathBuf;
 
 /// What to measure.
@@ -44,6 +49,8 @@ pub enum Bench {
         #[arg(long, default_value_t = 100_000)]
         positions: u64,
     },
+    /// Hash functions of the tries: time of one, by batch size, beside the library's.
+    Hash,
     /// Signature checks per second on one core, through the one wrapper.
     Signatures,
     /// Root of a trie after random changed leaves.
@@ -53,6 +60,10 @@ pub enum Bench {
         #[arg(long, default_value_t = 1_000)]
         changes: usize,
     },
+    /// Changed leaves in stored tries of growing size: time, reads, bytes written; and storage proofs per second.
+    Tries(tries::Options),
+    /// `starknet_getEvents` over a long chain: events per second by filter, and the time of a page.
+    Events(events::Options),
     /// Signed orders through a running development node's RPC to the durable acknowledgement: orders per second, p50 and p99.
     Rpc {
         #[arg(long, default_value = "http://127.0.0.1:9944/rpc")]
@@ -71,8 +82,11 @@ pub fn run(bench: Bench, config: &Config) -> Result<()> {
         Bench::MakeWorkload { out, commands, resting, seed } => mwl::make(&out, commands, resting, seed),
         Bench::Engine { commands } => engine::run(commands),
         Bench::Marks { positions } => marks::run(positions),
+        Bench::Hash => hash::run(),
         Bench::Signatures => crypto::run(),
         Bench::Trie { leaves, changes } => trie::run(leaves, changes),
+        Bench::Tries(options) => tries::run(&options),
+        Bench::Events(options) => events::run(&options),
         Bench::Rpc { rpc, orders, connections } => {
             let genesis = crate::genesis(&config.genesis)?;
             let options = rpc::Options { rpc, orders, connections };
@@ -100,6 +114,15 @@ impl Random {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+    /// Uniform enough below 2^250, as storage slots are.
+    fn felt(&mut self) -> Felt {
+        let mut bytes = [0u8; 32];
+        for word in bytes.chunks_exact_mut(8) {
+            word.copy_from_slice(&self.next().to_be_bytes());
+        }
+        bytes[0] &= 0x03;
+        Felt::from_bytes_be(&bytes)
     }
     /// Uniform enough in `0..bound`.
     fn below(&mut self, bound: u64) -> u64 {

@@ -3,7 +3,7 @@
 use crate::chain::{Block, Header, PlacedTransaction, Receipt, Transaction};
 use crate::codec::{self, Wire, get, put};
 use crate::error::StoreError;
-use crate::events::EventRow;
+use crate::events::{EventPosition, EventRow, put_event_keys};
 use crate::keys::{BLOCK_HASHES, DIFFS, EVENTS, HEADERS, Key, META, RECEIPTS, SEALS, TRANSACTION_HASHES, TRANSACTIONS};
 use crate::store::{Batch, KEY_BLOCKS_HEIGHT, KEY_BLOCKS_SEQ, Store, borsh_vec, corrupt, decode};
 use crate::tries::TrieChanges;
@@ -258,6 +258,7 @@ fn put_transactions(batch: &mut Batch<'_>, block: &Block) {
         for event in &receipt.events {
             let row = EventRow { transaction_index: index, transaction_hash: transaction.hash(), event: event.clone() };
             batch.put(EVENTS, Key::new().height(height).u32(event_first), borsh_vec(&row));
+            put_event_keys(batch, event, EventPosition { height, index: event_first });
             event_first += 1;
         }
     }

@@ -10,6 +10,7 @@
 //! | `transaction_hashes` | hash | height, index |
 //! | `receipts` | height, index | receipt without its events, and where they are |
 //! | `events` | height, index in the block | event and its transaction |
+//! | `event_keys` | position of the key in the event (1), key, height, index in the block | nothing |
 //! | `diffs` | height | state diff |
 //! | `storage` | contract, slot, height | value from that block on |
 //! | `nonces`, `class_hashes` | contract, height | the same |
@@ -35,6 +36,7 @@ pub(crate) const TRANSACTIONS: &str = "transactions";
 pub(crate) const TRANSACTION_HASHES: &str = "transaction_hashes";
 pub(crate) const RECEIPTS: &str = "receipts";
 pub(crate) const EVENTS: &str = "events";
+pub(crate) const EVENT_KEYS: &str = "event_keys";
 pub(crate) const DIFFS: &str = "diffs";
 pub(crate) const STORAGE: &str = "storage";
 pub(crate) const NONCES: &str = "nonces";
@@ -73,6 +75,7 @@ pub(crate) const TABLES: &[&str] = &[
     TRANSACTION_HASHES,
     RECEIPTS,
     EVENTS,
+    EVENT_KEYS,
     DIFFS,
     STORAGE,
     NONCES,

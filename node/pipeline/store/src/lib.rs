@@ -25,6 +25,7 @@ mod pruning;
 mod retention;
 pub mod snapshots;
 mod state;
+mod stats;
 mod store;
 mod tries;
 
@@ -46,5 +47,6 @@ pub use open::{OpenBlock, OpenState, OpenTransaction, Tip};
 pub use pruning::{BLOCKS_PRUNED_PER_COMMIT_MAX, Retained, StateRetention};
 pub use retention::{PRUNED_PER_RECORD_MIN, Retention};
 pub use state::{StateAt, StateReader, StoredValue};
+pub use stats::{ReadCounts, TableStats, counting_reads};
 pub use store::Store;
 pub use tries::{StoredTrie, TrieChanges, TrieId};

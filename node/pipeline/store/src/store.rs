@@ -49,6 +49,8 @@ struct Inner {
     db: DB,
     /// Committed blocks: height + 1; 0 before genesis. Read by RPC threads without touching the database.
     blocks: AtomicU64,
+    /// Of all batches since the store was opened.
+    bytes_written: AtomicU64,
     open: Open,
     /// What the commits from now on prune.
     retention: RwLock<StateRetention>,
@@ -64,9 +66,38 @@ impl Store {
         let tables = TABLES.iter().map(|name| ColumnFamilyDescriptor::new(*name, table_options(&cache)));
         let db = DB::open_cf_descriptors(&database_options(), path, tables)
             .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
-        let inner = Inner { db, blocks: AtomicU64::new(0), open: Open::default(), retention: RwLock::default() };
+        Store::over(db, genesis, false)
+    }
+
+    /// Opens the store in `path` to look at it, also beside the node that writes it: what is read is a moment at or before the opening.
+    /// No row is changed, everything that writes fails; RocksDB does begin a new text log (`LOG`) in the folder.
+    ///
+    /// # Errors
+    /// The directory cannot be opened (while a node runs, files may vanish during the attempt: try again), has no store in it, belongs to
+    /// another genesis, or has another format.
+    pub fn open_read_only(path: &Path, genesis: Bytes32) -> Result<Store, StoreError> {
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let tables = TABLES.iter().map(|name| ColumnFamilyDescriptor::new(*name, table_options(&cache)));
+        let mut options = database_options();
+        options.create_if_missing(false);
+        options.create_missing_column_families(false);
+        // Opening makes the folder and a text log even where there is no database: ask for its tables first.
+        DB::list_cf(&options, path).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        let db = DB::open_cf_descriptors_read_only(&options, path, tables, false)
+            .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        Store::over(db, genesis, true)
+    }
+
+    fn over(db: DB, genesis: Bytes32, read_only: bool) -> Result<Store, StoreError> {
+        let inner = Inner {
+            db,
+            blocks: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
+            open: Open::default(),
+            retention: RwLock::default(),
+        };
         let store = Store { inner: Arc::new(inner) };
-        store.check_identity(genesis)?;
+        store.check_identity(genesis, read_only)?;
         if let Some(height) = store.marker(KEY_BLOCKS_HEIGHT)?.map(Height)
             && let Some(tip) = store.header(height)?
         {
@@ -75,8 +106,9 @@ impl Store {
         Ok(store)
     }
 
-    fn check_identity(&self, genesis: Bytes32) -> Result<(), StoreError> {
+    fn check_identity(&self, genesis: Bytes32, read_only: bool) -> Result<(), StoreError> {
         match self.marker::<u32>(KEY_FORMAT)? {
+            None if read_only => Err(StoreError::OtherFormat { expected: FORMAT, found: 0 }),
             None => {
                 let mut batch = self.batch();
                 batch.put(META, KEY_FORMAT, borsh_vec(&FORMAT));
@@ -144,6 +176,20 @@ impl Store {
     /// The database.
     pub fn resume_after(&self) -> Result<Seq, StoreError> {
         Ok(self.blocks_seq()?.min(self.history_seq()?))
+    }
+
+    /// Bytes of rows given to the database since the store was opened, before compression; it writes them to its log, and again when it
+    /// sorts them into files.
+    pub fn bytes_written(&self) -> u64 {
+        self.inner.bytes_written.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn database(&self) -> &DB {
+        &self.inner.db
+    }
+
+    pub(crate) fn table_property(&self, table: &str, property: &rocksdb::properties::PropName) -> Result<u64, StoreError> {
+        Ok(self.inner.db.property_int_value_cf(self.table(table), property)?.unwrap_or_default())
     }
 
     /// Waits until every other clone is gone, then closes the database on this thread. A process must do this before it ends: RocksDB that is
@@ -263,6 +309,7 @@ impl Batch<'_> {
     }
     /// One write, in RocksDB's log, not synced (see the crate's invariant).
     pub(crate) fn write(self) -> Result<(), StoreError> {
+        self.store.inner.bytes_written.fetch_add(self.rows.size_in_bytes() as u64, Ordering::Relaxed);
         Ok(self.store.inner.db.write(self.rows)?)
     }
 }
@@ -318,6 +365,34 @@ mod tests {
         assert!(Store::open(dir.path(), GENESIS).is_ok());
         let other = Store::open(dir.path(), Bytes32([8; 32])).map(drop);
         assert!(matches!(other, Err(StoreError::OtherGenesis { .. })), "{other:?}");
+    }
+
+    #[test]
+    fn a_store_can_be_looked_at_while_it_is_open_elsewhere_and_not_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = Store::open_read_only(&dir.path().join("nothing"), GENESIS).map(drop);
+        assert!(matches!(missing, Err(StoreError::Open { .. })), "{missing:?}");
+        assert!(!dir.path().join("nothing").exists(), "looking makes nothing");
+        let store = Store::open(dir.path(), GENESIS).unwrap();
+        let put = |store: &Store, key: &[u8]| {
+            let mut batch = store.batch();
+            batch.put(META, key, [1]);
+            batch.write()
+        };
+        put(&store, b"flushed").unwrap();
+        store.flush().unwrap();
+        put(&store, b"in the log only").unwrap();
+        let look = Store::open_read_only(dir.path(), GENESIS).unwrap();
+        for key in [&b"flushed"[..], b"in the log only"] {
+            assert_eq!(look.get_bytes(META, key).unwrap(), Some(vec![1]));
+        }
+        assert!(matches!(put(&look, b"no"), Err(StoreError::Database(_))));
+        let other = Store::open_read_only(dir.path(), Bytes32([8; 32])).map(drop);
+        assert!(matches!(other, Err(StoreError::OtherGenesis { .. })), "{other:?}");
+        let meta = |exact| look.table_stats(exact).unwrap().into_iter().find(|stats| stats.table == META).unwrap();
+        assert_eq!((meta(true).rows, meta(true).files), (4, 1), "format, genesis and two of ours");
+        assert!(meta(false).disk_bytes > 0);
+        put(&store, b"the writer goes on").unwrap();
     }
 
     #[test]

@@ -14,6 +14,7 @@
 mod memory;
 mod node;
 mod path;
+mod pending;
 mod proof;
 mod scratch;
 mod update;

@@ -25,9 +25,21 @@ pub struct NodeError;
 impl Node {
     /// The node's hash: `H(left, right)`, or `H(child, path) + length`. [spec/starknet.md (a)]
     pub fn hash<H: Hasher>(&self) -> Felt {
+        let (left, right, length) = self.preimage();
+        H::hash(&left, &right) + length
+    }
+
+    /// [`Node::hash`] of many nodes, in their order.
+    pub fn hash_many<H: Hasher>(nodes: &[Node]) -> Vec<Felt> {
+        let pairs: Vec<(Felt, Felt)> = nodes.iter().map(Node::preimage).map(|(left, right, _)| (left, right)).collect();
+        H::hash_many(&pairs).into_iter().zip(nodes).map(|(hash, node)| hash + node.preimage().2).collect()
+    }
+
+    /// What is hashed, and what is added to the hash.
+    fn preimage(&self) -> (Felt, Felt, Felt) {
         match self {
-            Node::Binary { left, right } => H::hash(left, right),
-            Node::Edge { path, child } => H::hash(child, &path.value()) + Felt::from(path.len()),
+            Node::Binary { left, right } => (*left, *right, Felt::ZERO),
+            Node::Edge { path, child } => (*child, path.value(), Felt::from(path.len())),
         }
     }
 

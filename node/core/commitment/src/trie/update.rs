@@ -1,12 +1,12 @@
 //! Batch updates of a stored trie.
 
 use std::collections::BTreeMap;
-use std::marker::PhantomData;
 
 use starknet_types_core::felt::Felt;
 
 use super::node::Node;
 use super::path::Path;
+use super::pending::{Hash, Hashes, NewNode};
 use super::{HEIGHT_STATE, TrieError, TrieReader};
 use crate::hash::Hasher;
 
@@ -49,16 +49,16 @@ pub fn update_with_height<H: Hasher>(
     changes: &[(Felt, Felt)],
 ) -> Result<TrieUpdate, TrieError> {
     let changes = paths_of(changes, height)?;
-    let mut updater = Updater { reader, height, touched: BTreeMap::new(), hasher: PhantomData::<H> };
+    let mut updater = Updater { reader, height, touched: BTreeMap::new(), hashes: Hashes::default() };
     let old = if root == Felt::ZERO { None } else { Some(updater.subtree(Path::ROOT, root)?) };
     let root = match updater.change(old, &changes)? {
-        None => Felt::ZERO,
+        None => Hash::Known(Felt::ZERO),
         Some(new) => updater.place(Path::ROOT, new, old.map(|old| (old, root))),
     };
-    let nodes = updater.touched.into_iter();
-    let nodes = nodes.filter(|(_, t)| t.old != t.new).map(|(path, t)| NodeChange { path, old: t.old, new: t.new });
-    let nodes = nodes.collect();
-    Ok(TrieUpdate { root, nodes })
+    let hashes = updater.hashes.compute::<H>();
+    let change = |(path, Touched { old, new })| NodeChange { path, old, new: new.map(|node: NewNode| node.with(&hashes)) };
+    let nodes = updater.touched.into_iter().map(change).filter(|change| change.old != change.new).collect();
+    Ok(TrieUpdate { root: root.with(&hashes), nodes })
 }
 
 /// The value at `key` in the state trie with root `root`; 0 if absent.
@@ -119,7 +119,7 @@ fn paths_of(changes: &[(Felt, Felt)], height: u8) -> Result<Vec<Change>, TrieErr
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Subtree {
     bottom: Path,
-    hash: Felt,
+    hash: Hash,
 }
 
 /// One side of a fork after its changes.
@@ -139,34 +139,35 @@ impl Side {
 /// A node that was read or written: as stored, and as it will be.
 struct Touched {
     old: Option<Node>,
-    new: Option<Node>,
+    new: Option<NewNode>,
 }
 
-struct Updater<'a, R, H> {
+struct Updater<'a, R> {
     reader: &'a R,
     height: u8,
     touched: BTreeMap<Path, Touched>,
-    hasher: PhantomData<H>,
+    hashes: Hashes,
 }
 
-impl<R: TrieReader, H: Hasher> Updater<'_, R, H> {
+impl<R: TrieReader> Updater<'_, R> {
     /// The stored node at `path`; read once.
     fn read(&mut self, path: Path) -> Result<Node, TrieError> {
         if let Some(Touched { old: Some(node), .. }) = self.touched.get(&path) {
             return Ok(*node);
         }
         let node = self.reader.node(&path).ok_or(TrieError::NodeMissing { path })?;
-        self.touched.insert(path, Touched { old: Some(node), new: Some(node) });
+        self.touched.insert(path, Touched { old: Some(node), new: Some(node.into()) });
         Ok(node)
     }
 
-    fn set(&mut self, path: Path, new: Option<Node>) {
+    fn set(&mut self, path: Path, new: Option<NewNode>) {
         self.touched.entry(path).or_insert(Touched { old: None, new: None }).new = new;
     }
 
     /// The stored subtree that hangs at `at` with hash `hash`. An edge is taken off the trie: [`Self::place`] puts
     /// one back wherever the subtree ends up.
     fn subtree(&mut self, at: Path, hash: Felt) -> Result<Subtree, TrieError> {
+        let hash = Hash::Known(hash);
         if at.len() == self.height {
             return Ok(Subtree { bottom: at, hash });
         }
@@ -175,7 +176,7 @@ impl<R: TrieReader, H: Hasher> Updater<'_, R, H> {
             Node::Edge { path, child } => {
                 let bottom = edge_end(at, &path, self.height)?;
                 self.set(at, None);
-                Ok(Subtree { bottom, hash: child })
+                Ok(Subtree { bottom, hash: Hash::Known(child) })
             }
         }
     }
@@ -191,7 +192,7 @@ impl<R: TrieReader, H: Hasher> Updater<'_, R, H> {
         if shared < self.height {
             return self.change_binary(old, changes);
         }
-        Ok((*value != Felt::ZERO).then_some(Subtree { bottom: old.bottom, hash: *value }))
+        Ok((*value != Felt::ZERO).then_some(Subtree { bottom: old.bottom, hash: Hash::Known(*value) }))
     }
 
     /// Some change leaves the subtree's edge after `shared` bits: the subtree goes to one side, new leaves to the other.
@@ -214,7 +215,7 @@ impl<R: TrieReader, H: Hasher> Updater<'_, R, H> {
         let (changes_left, changes_right) = split(changes, fork.len());
         let new_left = self.change_side(fork.child(false), left, changes_left)?;
         let new_right = self.change_side(fork.child(true), right, changes_right)?;
-        self.join(fork, new_left, new_right, Some((left, right, old.hash)))
+        self.join(fork, new_left, new_right, Some((Hash::Known(left), Hash::Known(right), old.hash)))
     }
 
     fn change_side(&mut self, at: Path, hash: Felt, changes: &[Change]) -> Result<Side, TrieError> {
@@ -234,7 +235,7 @@ impl<R: TrieReader, H: Hasher> Updater<'_, R, H> {
         let changes = &changes[start..=end];
         let (first, last) = (changes[0], changes[changes.len() - 1]);
         if changes.len() == 1 {
-            return Ok(Some(Subtree { bottom: first.0, hash: first.1 }));
+            return Ok(Some(Subtree { bottom: first.0, hash: Hash::Known(first.1) }));
         }
         let fork = first.0.prefix(first.0.common_prefix_len(&last.0));
         let (left, right) = split(changes, fork.len());
@@ -249,7 +250,7 @@ impl<R: TrieReader, H: Hasher> Updater<'_, R, H> {
         fork: Path,
         left: Side,
         right: Side,
-        old: Option<(Felt, Felt, Felt)>,
+        old: Option<(Hash, Hash, Hash)>,
     ) -> Result<Option<Subtree>, TrieError> {
         match (left.is_empty(), right.is_empty()) {
             (true, true) => Ok(None),
@@ -258,11 +259,11 @@ impl<R: TrieReader, H: Hasher> Updater<'_, R, H> {
             (false, false) => {
                 let left = self.place_side(fork.child(false), left);
                 let right = self.place_side(fork.child(true), right);
-                let node = Node::Binary { left, right };
+                let node = NewNode::Binary { left, right };
                 self.set(fork, Some(node));
                 let hash = match old {
                     Some((old_left, old_right, hash)) if (old_left, old_right) == (left, right) => hash,
-                    _ => node.hash::<H>(),
+                    _ => self.hashes.later(node),
                 };
                 Ok(Some(Subtree { bottom: fork, hash }))
             }
@@ -278,23 +279,23 @@ impl<R: TrieReader, H: Hasher> Updater<'_, R, H> {
     }
 
     /// Hangs a non-empty side at `at` and gives its hash there.
-    fn place_side(&mut self, at: Path, side: Side) -> Felt {
+    fn place_side(&mut self, at: Path, side: Side) -> Hash {
         match side {
-            Side::Kept(hash) => hash,
+            Side::Kept(hash) => Hash::Known(hash),
             Side::Changed { new: Some(new), old } => self.place(at, new, old),
             Side::Changed { new: None, .. } => unreachable!("an empty side is never placed"),
         }
     }
 
     /// Hangs a subtree at `at`, with an edge if its bottom is further down, and gives its hash there.
-    fn place(&mut self, at: Path, new: Subtree, old: Option<(Subtree, Felt)>) -> Felt {
-        let unchanged = old.filter(|(old, _)| *old == new).map(|(_, hash)| hash);
+    fn place(&mut self, at: Path, new: Subtree, old: Option<(Subtree, Felt)>) -> Hash {
+        let unchanged = old.filter(|(old, _)| *old == new).map(|(_, hash)| Hash::Known(hash));
         if new.bottom == at {
             return new.hash;
         }
-        let edge = Node::Edge { path: new.bottom.suffix(at.len()), child: new.hash };
+        let edge = NewNode::Edge { path: new.bottom.suffix(at.len()), child: new.hash };
         self.set(at, Some(edge));
-        unchanged.unwrap_or_else(|| edge.hash::<H>())
+        unchanged.unwrap_or_else(|| self.hashes.later(edge))
     }
 }
 

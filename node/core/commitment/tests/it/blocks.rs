@@ -122,3 +122,20 @@ fn first_block_with_aliases_allocates_what_the_os_did() {
     let again = allocate_aliases(&diff, |key| expected.get(key).copied().unwrap_or_default());
     assert!(again.is_empty(), "every key of the block has its alias now");
 }
+
+/// Key of the integration chain's sequencer at that block. [eqlabs/pathfinder: crates/gateway-client, sequencer public keys]
+const SEQUENCER_KEY: &str = "0x4e4856eb36dbd5f4a7dca29f7bb5232974ef1fb7eb5b597c58077174c294da1";
+
+#[test]
+fn the_sequencer_signed_the_block_hash_we_compute() {
+    let Some(folder) = fixtures::folder("the_sequencer_signed_the_block_hash_we_compute") else { return };
+    let signed = fixtures::read(&folder, "blocks/pathfinder_0.13.2_signature_35748.json");
+    let block = fixtures::read(&folder, BLOCKS[0].0);
+    // `real_blocks_have_the_commitments_and_hash_we_compute` computes this hash from the block's content.
+    let hash = felt(&block["block_hash"]);
+    assert_eq!(felt(&signed["block_hash"]), hash);
+    let [r, s] = felts(&signed["signature"])[..] else { panic!("a signature is a pair") };
+    let key = Felt::from_hex_unchecked(SEQUENCER_KEY);
+    assert!(starknet_crypto::verify(&key, &hash, &r, &s).unwrap());
+    assert!(!starknet_crypto::verify(&key, &(hash + Felt::ONE), &r, &s).unwrap());
+}

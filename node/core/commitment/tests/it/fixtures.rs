@@ -59,3 +59,41 @@ pub fn state_diff(value: &Value) -> StateDiff {
         migrated_compiled_classes: Default::default(),
     }
 }
+
+/// Folders of which every file is data about commitments; the others belong to other crates.
+const FOLDERS: [&str; 6] = ["blocks", "patricia", "state_updates", "state_updates/sepolia_chain", "tx_hashes", "vectors"];
+
+/// Which test reads a file: the end of the file's name without `.json`, as it stands in the test's source.
+const SOURCES: [&str; 5] = [
+    include_str!("blocks.rs"),
+    include_str!("patricia.rs"),
+    include_str!("sepolia_chain.rs"),
+    include_str!("transactions.rs"),
+    include_str!("vectors.rs"),
+];
+
+#[test]
+fn every_fixture_about_commitments_is_read_by_a_test() {
+    let Some(root) = folder("every_fixture_about_commitments_is_read_by_a_test") else { return };
+    let mut read = 0;
+    for folder in FOLDERS {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap_or_else(|e| panic!("list {folder}: {e}")) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                assert!(FOLDERS.iter().any(|folder| root.join(folder) == path), "{path:?} is not looked into");
+                continue;
+            }
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let phrase = match folder {
+                // Read in a loop over 0..=7, and over the names of the committer's tests.
+                "state_updates/sepolia_chain" if ("0"..="7").contains(&name) => "state_updates/sepolia_chain/{number}.json",
+                "patricia" => name.trim_start_matches("apollo_fetch_patricia_paths_"),
+                _ => name,
+            };
+            let places = SOURCES.iter().filter(|source| source.contains(phrase)).count();
+            assert!(places > 0, "no test reads {folder}/{name}.json");
+            read += 1;
+        }
+    }
+    assert!(read >= 28, "{read} files are not all of them");
+}

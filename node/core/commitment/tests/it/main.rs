@@ -3,8 +3,10 @@
 mod blocks;
 mod fixtures;
 mod patricia;
+mod pedersen;
 mod proofs;
 mod properties;
+mod random_batches;
 mod sepolia_chain;
 mod transactions;
 mod vectors;

@@ -79,8 +79,41 @@ fn an_event_is_found_with_its_place() {
     assert_eq!(event.transaction_hash, felt(2_001));
     assert_eq!(event.block_hash, store.header(height(1)).unwrap().unwrap().hash);
     assert_eq!(event.event.data, [felt(1)]);
-    assert_eq!(page.next, Some(EventPosition { height: height(2), index: 0 }));
+    assert_eq!(page.next, Some(EventPosition { height: height(2), index: 3 }), "the next that may match");
     // A position before the range does not widen it.
     let early = store.events(&filter, Some(EventPosition { height: height(0), index: 0 }), 9).unwrap();
     assert_eq!(early.events.len(), 2);
+}
+
+/// Lists of more alternatives than there are cursors are scanned for: both ways must give the same events in pages of any size.
+#[test]
+fn looking_up_and_scanning_find_the_same_events() {
+    let (_dir, store) = chain(7);
+    let many = |keys: &[u64]| -> Vec<Felt> { keys.iter().copied().chain(1_000..1_100).map(felt).collect() };
+    let few = |keys: &[u64]| -> Vec<Felt> { keys.iter().copied().map(felt).collect() };
+    let any = EventFilter { from: height(1), to: height(5), addresses: vec![], keys: vec![] };
+    let cases: [(&[u64], &[u64], usize); 8] = [
+        (&[2], &[], 4),
+        (&[], &[3], 5),
+        (&[], &[0, 3], 10),
+        (&[2, 4, 6], &[0, 1], 4),
+        (&[0], &[], 0),
+        (&[1, 2, 3, 4, 5], &[3, 2, 1, 0], 20),
+        (&[9], &[1], 0),
+        (&[2, 2], &[1, 1], 1),
+    ];
+    let lists = |make: &dyn Fn(&[u64]) -> Vec<Felt>, block: &[u64], n: &[u64]| {
+        vec![if block.is_empty() { vec![] } else { make(block) }, if n.is_empty() { vec![] } else { make(n) }]
+    };
+    for (block, n, count) in cases {
+        for addresses in [vec![], vec![felt(100)]] {
+            let looked_up = EventFilter { keys: lists(&few, block, n), addresses: addresses.clone(), ..any.clone() };
+            let scanned = EventFilter { keys: lists(&many, block, n), addresses: addresses.clone(), ..any.clone() };
+            let expected = found(&store, &scanned, 100);
+            assert!(addresses.len() == 1 || expected.len() == count, "{block:?} {n:?}: {expected:?}");
+            for limit in [1, 2, 3, 5, 100] {
+                assert_eq!(found(&store, &looked_up, limit), expected, "{block:?} {n:?}, pages of {limit}");
+            }
+        }
+    }
 }
