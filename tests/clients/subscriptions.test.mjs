@@ -2,8 +2,12 @@
 // node says when asked, in order, without gap or duplicate, also over a connection that was lost.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { RpcProvider, WebSocketChannel, hash } from "starknet";
-import { RpcError, Stack, fromQuantums, sleep, toQuantums, until } from "./lib/keel.mjs";
+import { WebSocket } from "ws";
+
+// Node 20 has none, and starknet.js looks for it when it is loaded.
+globalThis.WebSocket ??= WebSocket;
+const { RpcProvider, WebSocketChannel, hash } = await import("starknet");
+const { RpcError, Stack, fromQuantums, sleep, toQuantums, until } = await import("./lib/keel.mjs");
 
 const MARKET = "ETH-USDC";
 const TRADERS = 2;

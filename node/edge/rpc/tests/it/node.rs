@@ -1,9 +1,8 @@
 //! A node without a journal: what was executed is released at once. Everything else is the real part.
 use crate::http::{Error, call};
 use crate::openrpc::Document;
-use keel_blocks::{BlockBuilder, BlockWorker, Wait, WorkerConfig};
-use keel_commitment::aliases::ALIAS_CONTRACT;
-use keel_commitment::state::BLOCK_HASH_CONTRACT;
+use keel_blocks::{BlockWorker, Wait, WorkerConfig};
+use keel_commitment::StateDiff;
 use keel_engine::Engine;
 use keel_feeds::{FeedsSeed, PhaseView, Published, View, start_feeds, start_history, start_releaser};
 use keel_ingress::client::signed_request;
@@ -12,7 +11,7 @@ use keel_ingress::register::account_address;
 use keel_ingress::verify::public_key;
 use keel_ingress::{Domain, Ingress, IngressConfig, MessageKind, decode};
 use keel_rpc::*;
-use keel_store::{Block, HistoryWriter, OpenTransaction, Store};
+use keel_store::{HistoryWriter, OpenBlock, OpenTransaction, Receipt, Store, Transaction};
 use keel_types::*;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -25,12 +24,19 @@ use tokio::sync::oneshot;
 pub const DEV_GENESIS: &str = include_str!("../../../../../genesis/dev.json");
 pub const SECRET: &str = "0x5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed";
 
+/// What stood in the open block.
+pub struct Opened {
+    pub transactions: Vec<Transaction>,
+    pub receipts: Vec<Receipt>,
+    pub diff: StateDiff,
+}
+
 pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64
 }
 
-/// How long a test waits for the open block to have what was executed; what is not there then, the test puts there itself.
-const OPEN_BLOCK_LAG_MAX: Duration = Duration::from_millis(100);
+/// How long a test waits for the open block to have what was executed.
+const OPEN_BLOCK_LAG_MAX: Duration = Duration::from_secs(30);
 /// The transaction of the settlement layer that made every deposit of the tests.
 pub const L1_TX_HASH: Bytes32 = Bytes32([0xf4; 32]);
 
@@ -217,39 +223,23 @@ impl Node {
         height
     }
 
-    /// Waits until what was executed since the last block stands in the open block, and returns the block that sealing would make of it.
-    pub fn open(&self) -> Block {
-        let store = self.store();
+    /// Waits until everything that was executed since the last block stands in the open block; the last that changed something must not be
+    /// a fill, whose transaction others may still join.
+    pub fn open(&self) -> Opened {
         let records = self.released.lock().expect("no test panics while holding it").clone();
-        let mut builder = BlockBuilder::new(self.genesis.clone(), store.clone(), None).expect("a store with genesis");
-        for (record, executed) in records.iter().flat_map(|record| record.executed.iter().map(move |e| (record, e))) {
-            assert_eq!(builder.add(executed, record.ts).expect("a block can be built"), None, "it is sealed already");
-        }
-        let last = records.last().expect("something was executed");
-        let height = Height(store.height().expect("genesis is committed").0 + 1);
-        let seal = Executed {
-            seq: last.executed.last().expect("a record has commands").seq.next(),
-            command: Command::SealBlock(SealBlock { height, engine_digest: Bytes32::default() }),
-            events: vec![Event::BlockSealed { height }],
-            writes: vec![],
-        };
-        let mut block = builder.add(&seal, last.ts).expect("a block can be built").expect("it is sealed").block;
-        // What sealing adds is not in the open block.
-        for added in [BLOCK_HASH_CONTRACT, ALIAS_CONTRACT] {
-            block.diff.storage.remove(&added);
-        }
-        let shown = || store.open_block(|open| open.transactions.len());
+        let executed = records.iter().flat_map(|record| &record.executed);
+        let last = executed.filter(|executed| !executed.writes.is_empty()).next_back().expect("something changed").seq;
         let deadline = std::time::Instant::now() + OPEN_BLOCK_LAG_MAX;
-        while shown() < block.transactions.len() && std::time::Instant::now() < deadline {
+        loop {
+            let open = self.store().open_block(OpenBlock::clone);
+            if open.transactions.last().is_some_and(|open| open.receipt.last_seq >= last) {
+                let part = |open: &std::sync::Arc<OpenTransaction>| (open.transaction.clone(), open.receipt.clone());
+                let (transactions, receipts) = open.transactions.iter().map(part).unzip();
+                return Opened { transactions, receipts, diff: open.diff };
+            }
+            assert!(std::time::Instant::now() < deadline, "command {last} is not in the open block: {open:?}");
             std::thread::sleep(Duration::from_millis(1));
         }
-        let content = block.transactions.iter().cloned().zip(block.receipts.iter().cloned());
-        let missing: Vec<OpenTransaction> =
-            content.skip(shown()).map(|(transaction, receipt)| OpenTransaction { transaction, receipt }).collect();
-        if !missing.is_empty() {
-            store.extend_open_block(last.ts, missing, block.diff.clone());
-        }
-        block
     }
 
     pub fn wallet(&self, seed: u64) -> Wallet {

@@ -1,18 +1,17 @@
 //! What `starknet_*` answers in both versions, against the store and the block being built. Its shapes are in `conformance`.
 use crate::chain::{Story, order};
 use crate::http::{Error, call, call_raw};
-use crate::node::L1_TX_HASH;
+use crate::node::{L1_TX_HASH, Opened};
 use keel_contracts::starknet::{classes, exchange_class};
 use keel_ingress::MessageKind;
-use keel_store::Block;
 use keel_types::*;
 use serde_json::{Value, json};
 
 const VERSIONS: [(&str, &str); 2] = [("/rpc/v0_9", "v0.9.0"), ("/rpc/v0_10", "v0.10.2")];
 
-/// A deposit of 1 USDC, a trade and a withdrawal after the last block of the story: they are in the open block, which is returned as
-/// sealing would make it.
-fn go_on(story: &Story) -> Block {
+/// A deposit of 1 USDC, a trade and a withdrawal after the last block of the story: they are in the open block, which is
+/// returned.
+fn go_on(story: &Story) -> Opened {
     let Story { node, taker, .. } = story;
     node.system(node.deposit(5, node.genesis.assets[0].token, taker.account, 1_000_000));
     let buy = node.sign(taker, MessageKind::Order, order("ETH-USDC", "BUY", "0.25", "3000"));

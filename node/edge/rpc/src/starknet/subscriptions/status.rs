@@ -48,7 +48,8 @@ impl Status {
         // The first look finds where it is now; what it had been before that is not told.
         let mut told = None;
         loop {
-            (open.borrow_and_update(), sealed.borrow_and_update());
+            open.borrow_and_update();
+            sealed.borrow_and_update();
             self.look(source, line).await?;
             let reached = self.reached.statuses();
             let first = told.unwrap_or_else(|| reached.saturating_sub(1));
