@@ -17,6 +17,7 @@ use anyhow::Result;
 use clap::Subcommand;
 use keel_types::Felt;
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// What to measure.
 #[derive(Subcommand)]
@@ -100,6 +101,32 @@ pub fn run(bench: Bench, config: &Config) -> Result<()> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// A clock that also tells how long this thread had a processor: on a shared machine the two differ.
+struct Stopwatch {
+    wall: Instant,
+    processor_ns: Option<u64>,
+}
+
+impl Stopwatch {
+    fn start() -> Stopwatch {
+        Stopwatch { wall: Instant::now(), processor_ns: Stopwatch::processor_ns() }
+    }
+    fn wall_ms(&self) -> f64 {
+        self.wall.elapsed().as_secs_f64() * 1e3
+    }
+    /// On a processor; the wall time where the system does not tell.
+    fn processor_ms(&self) -> f64 {
+        match (self.processor_ns, Stopwatch::processor_ns()) {
+            (Some(start), Some(now)) => now.saturating_sub(start) as f64 / 1e6,
+            _ => self.wall_ms(),
+        }
+    }
+    /// Linux: nanoseconds on a processor are the first number of a thread's `schedstat`.
+    fn processor_ns() -> Option<u64> {
+        std::fs::read_to_string("/proc/thread-self/schedstat").ok()?.split(' ').next()?.parse().ok()
+    }
 }
 
 /// xorshift64*: workloads have to be the same for the same seed, nothing more.

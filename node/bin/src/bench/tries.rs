@@ -1,7 +1,7 @@
 //! The tries as the node keeps them: in RocksDB, with the history of the newest blocks.
 
 use super::chain::{Folder, next_block};
-use super::{Random, median};
+use super::{Random, Stopwatch, median};
 use anyhow::{Context, Result, ensure};
 use keel_commitment::StateDiff;
 use keel_commitment::trie::verify_proof;
@@ -44,7 +44,9 @@ const OLD_BLOCKS: u64 = 10;
 /// One block in numbers; milliseconds and counts.
 struct Measured {
     update_ms: f64,
+    update_processor_ms: f64,
     commit_ms: f64,
+    commit_processor_ms: f64,
     nodes_read: f64,
     nodes_written: f64,
     reads: ReadCounts,
@@ -55,6 +57,7 @@ struct Measured {
 /// Proofs of single keys at one block.
 struct Proofs {
     per_second: f64,
+    per_processor_second: f64,
     nodes: f64,
 }
 
@@ -72,12 +75,14 @@ pub fn run(options: &Options) -> Result<()> {
         "cold: the store was just opened, its block cache (128 MB) is empty, files are in the operating system's cache as far as they fit; warm: the blocks after.\n"
     );
     println!(
-        "{:>10} {:>8} {:>5} | {:>9} {:>9} | {:>7} {:>7} {:>9} {:>9} {:>9} | {:>9}",
+        "{:>10} {:>8} {:>5} | {:>9} {:>7} {:>9} {:>7} | {:>7} {:>7} {:>9} {:>9} {:>9} | {:>9}",
         "keys",
         "build s",
         "",
         "update ms",
+        "(cpu)",
         "commit ms",
+        "(cpu)",
         "nodes",
         "written",
         "blk cache",
@@ -109,13 +114,14 @@ fn measure(options: &Options, keys: u64) -> Result<()> {
     print_row(keys.len(), built, "cold", &cold);
     print_row(keys.len(), built, "warm", &warm);
     let tip = store.height().context("no block")?;
-    for (name, height) in [("tip", tip), ("10 back", Height(tip.0 - OLD_BLOCKS))] {
+    for (name, height) in [("at the tip", tip), ("ten blocks back", Height(tip.0 - OLD_BLOCKS))] {
         let proofs = prove(&store, &mut random, &keys, height, options.proofs)?;
         println!(
-            "{:>10} {:>20} | {:.0} proofs/s of one key each ({} keys, {:.1} nodes in the mean), at the {name}",
+            "{:>10} {:>14} | {:.0} proofs/s of one key each, {:.0} per second of processor ({} keys, {:.1} nodes in the mean), {name}",
             keys.len(),
             "",
             proofs.per_second,
+            proofs.per_processor_second,
             options.proofs,
             proofs.nodes
         );
@@ -150,20 +156,22 @@ fn commit(store: &Store, diff: StateDiff) -> Result<()> {
 fn change(store: &Store, random: &mut Random, keys: &[Felt], changes: usize) -> Result<Measured> {
     let any = |random: &mut Random| keys[random.below(keys.len() as u64) as usize];
     let diff = diff((0..changes).map(|_| (any(random), Felt::from(random.next() | 1))));
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     let (tries, reads) = counting_reads(|| store.trie_changes(&diff));
-    let (tries, update_ms) = (tries?, start.elapsed().as_secs_f64() * 1e3);
+    let (tries, update_ms, update_processor_ms) = (tries?, watch.wall_ms(), watch.processor_ms());
     let block = next_block(store, diff, &tries, vec![])?;
     let before = store.bytes_written();
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     let (result, commit_reads) = counting_reads(|| store.commit_block(&block, &tries));
+    let (commit_ms, commit_processor_ms) = (watch.wall_ms(), watch.processor_ms());
     result?;
-    let commit_ms = start.elapsed().as_secs_f64() * 1e3;
     let nodes =
         |which: fn(&keel_commitment::trie::NodeChange) -> bool| all_nodes(&tries).filter(|c| which(c)).count() as f64;
     Ok(Measured {
         update_ms,
+        update_processor_ms,
         commit_ms,
+        commit_processor_ms,
         // An overwrite reads what it changes and nothing else.
         nodes_read: nodes(|change| change.old.is_some()),
         nodes_written: nodes(|change| change.new.is_some()),
@@ -180,9 +188,11 @@ fn all_nodes(tries: &TrieChanges) -> impl Iterator<Item = &keel_commitment::trie
 fn print_row(keys: usize, built: f64, name: &str, runs: &[Measured]) {
     let of = |what: fn(&Measured) -> f64| median(runs.iter().map(what).collect());
     println!(
-        "{keys:>10} {built:>8.1} {name:>5} | {:>9.1} {:>9.1} | {:>7.0} {:>7.0} {:>9.0} {:>9.0} {:>9.0} | {:>9.0}",
+        "{keys:>10} {built:>8.1} {name:>5} | {:>9.1} {:>7.1} {:>9.1} {:>7.1} | {:>7.0} {:>7.0} {:>9.0} {:>9.0} {:>9.0} | {:>9.0}",
         of(|m| m.update_ms),
+        of(|m| m.update_processor_ms),
         of(|m| m.commit_ms),
+        of(|m| m.commit_processor_ms),
         of(|m| m.nodes_read),
         of(|m| m.nodes_written),
         of(|m| (m.reads.blocks_cached + m.commit_reads.blocks_cached) as f64),
@@ -195,15 +205,16 @@ fn print_row(keys: usize, built: f64, name: &str, runs: &[Measured]) {
 /// Storage proofs as `starknet_getStorageProof` makes them: the contract in the contract trie, one key in its storage. Every
 /// hundredth is verified, outside the clock.
 fn prove(store: &Store, random: &mut Random, keys: &[Felt], height: Height, count: usize) -> Result<Proofs> {
-    let (mut seconds, mut nodes) = (0.0, 0);
+    let (mut seconds, mut processor_seconds, mut nodes) = (0.0, 0.0, 0);
     for i in 0..count {
         let key = keys[random.below(keys.len() as u64) as usize];
-        let start = Instant::now();
+        let watch = Stopwatch::start();
         let state = store.state_at(height)?;
         let contracts = state.prove(TrieId::Contracts, &[CONTRACT])?;
         let root = state.root(TrieId::Storage(CONTRACT))?;
         let proof = state.prove(TrieId::Storage(CONTRACT), &[key])?;
-        seconds += start.elapsed().as_secs_f64();
+        seconds += watch.wall_ms() / 1e3;
+        processor_seconds += watch.processor_ms() / 1e3;
         nodes += contracts.len() + proof.len();
         if i % 100 == 0 {
             let value = state.storage(&CONTRACT, &key)?;
@@ -211,5 +222,6 @@ fn prove(store: &Store, random: &mut Random, keys: &[Felt], height: Height, coun
             ensure!(found == Some(value), "the proof of {key:#x} shows {found:?}, the state has {value:#x}");
         }
     }
-    Ok(Proofs { per_second: count as f64 / seconds, nodes: nodes as f64 / count as f64 })
+    let count = count as f64;
+    Ok(Proofs { per_second: count / seconds, per_processor_second: count / processor_seconds, nodes: nodes as f64 / count })
 }
