@@ -53,7 +53,7 @@ export const contractLeaf = ({ class_hash, storage_root, nonce }) =>
   pedersen(pedersen(pedersen(BigInt(class_hash), BigInt(storage_root)), BigInt(nonce)), 0n);
 
 /** Leaf of the class trie. */
-export const classLeaf = (compiledClassHash) => poseidonMany(ascii("CONTRACT_CLASS_LEAF_V0"), BigInt(compiledClassHash));
+export const classLeaf = (compiledClassHash) => poseidon(ascii("CONTRACT_CLASS_LEAF_V0"), BigInt(compiledClassHash));
 
 /** What the proof shows of a contract: its leaf, or 0n where it shows that there is none. */
 export const proveContract = (proof, address) => prove(proof.global_roots.contracts_tree_root, address, proof.contracts_proof.nodes, pedersen);

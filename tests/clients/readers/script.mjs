@@ -87,7 +87,8 @@ export async function scriptFor(stack, { quiet, deposit, asset, amount, withdraw
     ["error", { of: "transaction", transaction: "0x123456" }, 29],
     ["error", { of: "contract", contract: "0x123456", number }, 20],
     ["error", { of: "class", classHash: "0x123456", number }, 28],
-    ["error", { of: "call", contract: exchange, entrypoint: "phase", number }, 40],
+    ["error", { of: "call", contract: exchange, entrypoint: "get_phase", number }, 40],
+    ["error", { of: "call", contract: exchange, entrypoint: "get_nothing", number }, 21],
   ].map(([step, args, expect]) => args.step ?? { step, args, expect });
 }
 

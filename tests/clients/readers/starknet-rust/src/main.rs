@@ -138,9 +138,15 @@ async fn receipt(chain: &Chain, args: Args<'_>) -> Answer {
         felt(&fee),
     ];
     if let TransactionReceipt::L1Handler(r) = left {
-        words.push(felt(&Felt::from_bytes_be(r.message_hash.as_bytes())));
+        words.push(json!(hash256(&r.message_hash)));
     }
     Ok(json!(words))
+}
+
+/// Canonical form of 256 bits, which need not be a field element.
+fn hash256(hash: &Hash256) -> String {
+    let digits: String = hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("0x{}", digits.trim_start_matches('0'))
 }
 
 async fn message_sent(chain: &Chain, args: Args<'_>) -> Answer {
@@ -240,6 +246,7 @@ async fn error(chain: &Chain, args: Args<'_>) -> Answer {
             StarknetError::TransactionHashNotFound => json!(29),
             StarknetError::ContractNotFound => json!(20),
             StarknetError::ClassHashNotFound => json!(28),
+            StarknetError::EntrypointNotFound => json!(21),
             StarknetError::ContractError(_) => json!(40),
             other => json!(other.to_string()),
         }),
