@@ -4,7 +4,7 @@
 //! `KEEL_CRASH_ROUNDS` changes the number of rounds of the node; the other test has three times as many.
 
 use keel_blocks::{BlockBuilder, SealedBlock, check_chain, genesis_block};
-use keel_store::{StateRetention, Store};
+use keel_store::{BatchHeader, BatchStatus, Retained, StateRetention, Store};
 use keel_tests::{Ack, Load, Node, NodeOptions, Trader, World, root, run_keel, wait_for};
 use keel_types::*;
 use serde_json::{Value, json};
@@ -101,13 +101,33 @@ impl Chain {
 
     fn commit(&self, sealed: &SealedBlock) {
         self.store.commit_block(&sealed.block, &sealed.tries).expect("a block is committed");
+        self.batch();
         // Now and then the memtables too: a kill may fall into the making of files.
         if self.height().is_multiple_of(5) {
             self.store.flush().expect("a flush");
         }
     }
 
+    /// A batch of every two blocks: flat state is forgotten no further than the last one.
+    fn batch(&self) {
+        loop {
+            let latest = self.store.latest_batch().expect("batches can be read");
+            let (batch, first) = latest.map_or((0, 0), |latest| (latest.batch.0 + 1, latest.last_block.0 + 1));
+            if self.height() <= first {
+                return;
+            }
+            let (first_block, last_block) = (Height(first), Height(first + 1));
+            let status = BatchStatus::Built;
+            let header = BatchHeader { batch: BatchId(batch), first_block, last_block, status, note: vec![] };
+            self.store.put_batch(&header, b"words").expect("a batch is written");
+        }
+    }
+
     fn assert_agrees(&self) {
+        if self.height() > 10 {
+            let Retained { proofs, state } = self.store.retained().expect("markers");
+            assert!(state > Height(0) && proofs > Height(0), "both kinds of history are forgotten");
+        }
         assert_eq!(self.store.check_roots().unwrap(), None, "flat state and header");
         assert_eq!(self.store.check_tries().unwrap().fault, None, "stored tries");
         assert_eq!(self.store.check_index(1).unwrap().fault, None, "block index");
@@ -198,13 +218,15 @@ fn a_store_killed_within_a_commit_has_the_block_whole_or_not_at_all() {
     );
     assert!(interrupted * 4 >= rounds, "only {interrupted} of {rounds} kills hit a commit");
 
-    // As if nothing had happened.
+    // As if nothing had happened, a few blocks later: a batch that a kill prevented is made with the next block, and forgetting follows.
+    let mut killed = Chain::open(&dir);
     let mut other = Chain::open(&folder.path().join("undisturbed"));
-    while other.height() < height {
-        let sealed = other.next();
-        other.commit(&sealed);
+    for chain in [&mut killed, &mut other] {
+        while chain.height() < height + 6 {
+            let sealed = chain.next();
+            chain.commit(&sealed);
+        }
     }
-    let killed = Chain::open(&dir);
     assert_eq!(killed.store.retained().unwrap(), other.store.retained().unwrap());
     assert!(killed.store.retained().unwrap().proofs > Height(0), "nothing was pruned");
     assert_eq!(killed.store.fingerprint().unwrap(), other.store.fingerprint().unwrap());

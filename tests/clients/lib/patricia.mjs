@@ -18,7 +18,7 @@ function nodeHash(node, h) {
 
 /**
  * The value at `key` under `root`: a felt, or 0n where the proof shows that there is none. Throws when `nodes` do not prove either.
- * Every node given must be on the way; `h` is the trie's hash.
+ * Nodes that are not on the way are for other keys; `h` is the trie's hash.
  */
 export function prove(root, key, nodes, h) {
   const byHash = new Map(nodes.map(({ node_hash: of, node }) => [BigInt(of), node]));

@@ -64,7 +64,8 @@ struct Proofs {
 /// Builds each trie and prints a row of the table for it.
 pub fn run(options: &Options) -> Result<()> {
     ensure!(options.keys >= KEYS_MIN, "tries: at least {KEYS_MIN} keys");
-    ensure!(options.runs > 0 && options.changes > 0, "tries: nothing to measure");
+    ensure!(options.changes > 0, "tries: nothing to measure");
+    ensure!(options.runs as u64 >= OLD_BLOCKS / 2, "tries: at least {} runs, so that there is an old block", OLD_BLOCKS / 2);
     let sizes: Vec<u64> =
         [1_000, 100, 10, 1].map(|part| options.keys / part).into_iter().filter(|n| *n >= KEYS_MIN).collect();
     println!(

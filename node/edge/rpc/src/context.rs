@@ -1,8 +1,9 @@
 use crate::error::RpcError;
-use crate::limits::{HISTORY_LAG_MAX, STORE_READ_QUEUE_TIMEOUT, STORE_READS_AT_ONCE_MAX};
+use crate::limits::{HISTORY_LAG_MAX, STORE_READ_QUEUE_TIMEOUT, STORE_READS_AT_ONCE_MAX, UNREAD_ANSWERS_MAX};
 use crate::server::Client;
 use crate::streams::session::{Sessions, lost_through};
 use jsonrpsee::RpcModule;
+use jsonrpsee::core::server::ResponsePayload;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use keel_feeds::{Feeds, PhaseView, Published};
 use keel_ingress::{Ingress, IngressError};
@@ -11,7 +12,7 @@ use keel_types::{BatchId, Bytes32, Genesis, Height, Ts};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What the servers need from the rest of the node. All of it is shared; nothing of it blocks the engine.
 #[derive(Clone)]
@@ -70,7 +71,7 @@ pub struct Submission {
 pub struct Shared {
     context: RpcContext,
     pub(crate) sessions: Arc<Sessions>,
-    store_reads: Semaphore,
+    store_reads: Arc<Semaphore>,
 }
 
 impl std::ops::Deref for Shared {
@@ -83,7 +84,7 @@ impl std::ops::Deref for Shared {
 impl Shared {
     pub(crate) fn new(context: RpcContext) -> Arc<Shared> {
         let sessions = Sessions::new(lost_through(context.ingress.clone()));
-        Arc::new(Shared { context, sessions, store_reads: Semaphore::new(STORE_READS_AT_ONCE_MAX) })
+        Arc::new(Shared { context, sessions, store_reads: Arc::new(Semaphore::new(STORE_READS_AT_ONCE_MAX)) })
     }
 
     /// The last block whose batch is CONFIRMED: what `l1_accepted` and ACCEPTED_ON_L1 mean here.
@@ -104,18 +105,51 @@ impl Shared {
         Ok(())
     }
 
-    /// Runs a read of the store on a blocking thread, at most [STORE_READS_AT_ONCE_MAX] together.
+    /// Runs a read of the store on a blocking thread, at most [STORE_READS_AT_ONCE_MAX] together: those whose client has gone, but which
+    /// run on, are among them.
     pub(crate) async fn read_store<T: Send + 'static>(
         self: Arc<Self>,
         read: impl FnOnce(&Shared) -> Result<T, RpcError> + Send + 'static,
     ) -> Result<T, RpcError> {
-        let turn = tokio::time::timeout(STORE_READ_QUEUE_TIMEOUT, self.store_reads.acquire()).await;
-        let _turn = turn
-            .map_err(|_| RpcError::from(IngressError::Overloaded))?
-            .map_err(|_| RpcError::from(IngressError::ShuttingDown))?;
-        let shared = self.clone();
-        tokio::task::spawn_blocking(move || read(&shared)).await.map_err(|_| RpcError::Internal)?
+        let turn = in_turn(self.store_reads.clone()).await?;
+        let read = move || {
+            let _turn = turn;
+            read(&self)
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|_| RpcError::Internal)?
     }
+}
+
+async fn in_turn(of: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, RpcError> {
+    let turn = tokio::time::timeout(STORE_READ_QUEUE_TIMEOUT, of.acquire_owned()).await;
+    turn.map_err(|_| RpcError::from(IngressError::Overloaded))?.map_err(|_| IngressError::ShuttingDown.into())
+}
+
+/// What a WebSocket has asked the store for and not taken yet: the library would keep any number of finished answers in memory for a client
+/// that does not read them. In the extensions of every call on a WebSocket.
+#[derive(Clone)]
+pub(crate) struct Unread(Arc<Semaphore>);
+
+impl Unread {
+    pub(crate) fn new() -> Unread {
+        Unread(Arc::new(Semaphore::new(UNREAD_ANSWERS_MAX)))
+    }
+}
+
+/// Holds what `held` is until the answer has left for the socket.
+fn until_sent(answer: Result<Value, RpcError>, held: Option<OwnedSemaphorePermit>) -> ResponsePayload<'static, Value> {
+    let payload = match answer {
+        Ok(value) => ResponsePayload::success(value),
+        Err(error) => ResponsePayload::error(ErrorObjectOwned::from(error)),
+    };
+    let Some(held) = held else { return payload };
+    let (payload, sent) = payload.notify_on_completion();
+    tokio::spawn(async move {
+        // Sent, or the client is gone: nothing is kept for it either way.
+        let _ = sent.await;
+        drop(held);
+    });
+    payload
 }
 
 /// Adds methods to a module. A name twice is a bug, found at start.
@@ -127,12 +161,19 @@ impl Methods<'_> {
     where
         F: Fn(&Shared, &Params<'_>) -> Result<Value, RpcError> + Send + Sync + Clone + 'static,
     {
-        let added = self.0.register_async_method(name, move |params, shared, _| {
+        let added = self.0.register_async_method(name, move |params, shared, extensions| {
             let (method, params) = (method.clone(), params.into_owned());
             let shared: Arc<Shared> = Arc::clone(&shared);
+            let unread = extensions.get::<Unread>().cloned();
             async move {
-                let answer = shared.read_store(move |shared| method(shared, &params)).await;
-                answer.map_err(ErrorObjectOwned::from)
+                let held = match unread {
+                    None => None,
+                    Some(Unread(unread)) => match in_turn(unread).await {
+                        Ok(held) => Some(held),
+                        Err(error) => return until_sent(Err(error), None),
+                    },
+                };
+                until_sent(shared.read_store(move |shared| method(shared, &params)).await, held)
             }
         });
         added.expect("a method is registered once");

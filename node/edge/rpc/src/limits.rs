@@ -32,13 +32,17 @@ pub const WS_SILENT_MAX: Duration = Duration::from_secs(10);
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(10);
 /// How long the last message of a subscription, which says why it ends, waits for room.
 pub const SLOW_NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Messages waiting for one slow WebSocket reader before the server stops reading from it.
-pub const WS_MESSAGES_BUFFERED_MAX: u32 = 256;
+/// Messages waiting for one slow WebSocket reader; more wait with whoever sends them: a subscription does not go on, and answers out of the
+/// store are bounded by [UNREAD_ANSWERS_MAX].
+pub const WS_MESSAGES_BUFFERED_MAX: u32 = 64;
 /// How long a write waits for its durable answer. After it the outcome is unknown, not failed: the client re-sends the
 /// identical message and receives the recorded outcome. Well above the journal's 3 s stall threshold [spec safe-mode].
 pub const WRITE_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reads of the store that may run at once on blocking threads; the machine has few cores and a trie read is several disk reads.
 pub const STORE_READS_AT_ONCE_MAX: usize = 16;
+/// Answers out of the store that one WebSocket may have asked for and not taken: further ones wait [STORE_READ_QUEUE_TIMEOUT] for their turn, then
+/// are OVERLOADED.
+pub const UNREAD_ANSWERS_MAX: usize = 32;
 /// How long a read waits for its turn before it is shed.
 pub const STORE_READ_QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 /// History is written by a thread of its own right behind publishing, usually within a millisecond. A read of it waits this long

@@ -1,5 +1,6 @@
 //! The public server: HTTP and WebSocket on one port, one method table per path.
 use crate::batch::NoWritesInBatch;
+use crate::context::Unread;
 use crate::error::RpcError;
 use crate::limits::*;
 use crate::stall::Stalling;
@@ -196,6 +197,9 @@ where
         let websocket = jsonrpsee::server::ws::is_upgrade_request(&request);
         if let Some(client) = self.client {
             request.extensions_mut().insert(Client { websocket, ..client });
+        }
+        if websocket {
+            request.extensions_mut().insert(Unread::new());
         }
         let mut service = self.builder.clone().build(methods.clone(), self.stop.clone());
         if let Some(permit) = &self.permit

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub const FILLS_PER_TRANSACTION_MAX: usize = 100;
 /// Journal time, from the record of its first fill, after which a transaction takes no further command: the next record of this age or
 /// more closes it, whatever it holds. A transaction is shown as pre-confirmed when it is closed, and a record comes at least every 100 ms:
-/// so a fill is shown 300 ms after it is durable at the latest, and a quiet market still shares hashing between the fills of a burst.
+/// so a fill is shown 300 ms after it is durable at the latest, the hashing of a block before it aside, and a quiet market still shares hashing between the fills of a burst.
 pub const FILLS_OPEN_MAX: Duration = Duration::from_millis(200);
 
 /// A transaction that has no nonce and no hash yet.

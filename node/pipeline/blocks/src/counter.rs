@@ -19,7 +19,7 @@ pub const BLOCK_WORDS_MAX: u64 = 2_900;
 const WITHDRAWAL_WORDS: u64 = 7;
 /// Withdrawals in one block. Each costs the core contract about 28,000 gas, and one transaction may use 16.7 million (EIP-7825).
 pub const BLOCK_WITHDRAWALS_MAX: u64 = 300;
-/// Commands with transactions of their own in one block: bounds receipts and hashing (some 50 us each) to 100 ms.
+/// Commands with transactions of their own in one block: bounds receipts and hashing to some 100 ms.
 pub const BLOCK_TRANSACTIONS_MAX: u64 = 2_000;
 
 /// Entries a block may have besides those of records: the operator's nonce, the hash of block n-10, the alias counter,

@@ -1,6 +1,6 @@
 //! The thread that builds and commits blocks, and shows the open one.
 //!
-//! After each record the open block has what the record closed. While a sealed block is hashed (tries: about two seconds for 4,000 changed
+//! After each record the open block has what the record closed. While a sealed block is hashed (tries: about a second for 4,000 changed
 //! entries) the open block is that block, whole, and records wait: their transactions belong to the next block, which cannot be shown before
 //! the one below it is committed, and whose diff is taken against that block's state. So a second thread would gain nothing. The delay is
 //! the time to hash one block; under a load that hashes slower than blocks close, of up to [LAG_MAX] blocks, then the sequencer seals later.

@@ -93,7 +93,9 @@ impl Store {
     /// # Errors
     /// The database.
     pub fn height_of_hash(&self, hash: &Felt) -> Result<Option<Height>, StoreError> {
-        self.get(BLOCK_HASHES, Key::new().felt(hash))
+        // Rows above the published height are of a block that is being committed.
+        let height = self.get(BLOCK_HASHES, Key::new().felt(hash))?;
+        Ok(height.filter(|height| Some(*height) <= self.height()))
     }
 
     /// The block that holds command `seq`; `None` while it is not in a block. Command 0 is genesis.
@@ -102,7 +104,8 @@ impl Store {
     /// The database.
     pub fn height_of_seq(&self, seq: Seq) -> Result<Option<Height>, StoreError> {
         let row = self.scan(SEALS, &[], Key::new().u64(seq.0).as_ref()).next().transpose()?;
-        row.map(|(key, value)| decode(SEALS, &key, &value)).transpose()
+        let height = row.map(|(key, value)| decode(SEALS, &key, &value)).transpose()?;
+        Ok(height.filter(|height| Some(*height) <= self.height()))
     }
 
     /// A whole block, events in the receipts.
@@ -201,6 +204,15 @@ impl Store {
     pub fn receipt(&self, height: Height, index: u32) -> Result<Option<Receipt>, StoreError> {
         let row: Option<ReceiptRow> = self.get(RECEIPTS, Key::new().height(height).u32(index))?;
         row.map(|row| self.with_events(height, row)).transpose()
+    }
+
+    /// Index in its block of the first event of the transaction at a place, or of the next if it has none.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn first_event(&self, height: Height, index: u32) -> Result<Option<u32>, StoreError> {
+        let row: Option<ReceiptRow> = self.get(RECEIPTS, Key::new().height(height).u32(index))?;
+        Ok(row.map(|row| row.event_first))
     }
 
     fn with_events(&self, height: Height, row: ReceiptRow) -> Result<Receipt, StoreError> {

@@ -108,7 +108,10 @@ impl Store {
     pub fn events(&self, filter: &EventFilter, at: Option<EventPosition>, limit: usize) -> Result<EventPage, StoreError> {
         let first = EventPosition { height: filter.from, index: 0 };
         let start = at.unwrap_or(first).max(first);
-        let page = PageBuilder { store: self, filter, limit, page: EventPage::default(), hash: None };
+        // Blocks above the published height are being committed; they belong to no answer yet. Asked once: all cursors end at one block.
+        let Some(tip) = self.height() else { return Ok(EventPage::default()) };
+        let to = filter.to.min(tip);
+        let page = PageBuilder { store: self, filter, to, limit, page: EventPage::default(), hash: None };
         match filter.indexed() {
             Some((position, keys)) => self.indexed_events(page, position, &keys, start),
             None => self.scanned_events(page, start),
@@ -169,6 +172,8 @@ impl Store {
 struct PageBuilder<'a> {
     store: &'a Store,
     filter: &'a EventFilter,
+    /// The last block, included.
+    to: Height,
     limit: usize,
     page: EventPage,
     /// Of the block that the last event was in.
@@ -178,8 +183,7 @@ struct PageBuilder<'a> {
 impl PageBuilder<'_> {
     /// Whether the page ends before the event at `position`; it goes on there, if the range does. `tired`: enough was looked at.
     fn ends_before(&mut self, position: EventPosition, tired: bool) -> bool {
-        // Blocks above the published height are being committed; they belong to no answer yet.
-        if position.height > self.filter.to || Some(position.height) > self.store.height() {
+        if position.height > self.to {
             return true;
         }
         let full = self.page.events.len() == self.limit || tired;

@@ -1,6 +1,6 @@
 use crate::chain::Header;
 use crate::error::StoreError;
-use crate::keys::{META, TABLES, prefix_end};
+use crate::keys::{HEADERS, Key, META, TABLES, prefix_end};
 use crate::open::Open;
 use crate::pruning::StateRetention;
 use borsh::BorshDeserialize;
@@ -19,7 +19,7 @@ const FORMAT: u32 = 3;
 
 /// Cache of uncompressed blocks for all tables: the upper levels of a trie of some million leaves.
 const BLOCK_CACHE_BYTES: usize = 128 << 20;
-/// One table's memtable. A sealed block is under 1 MB; this bounds what 34 tables can hold before they are flushed.
+/// One table's memtable. A sealed block is under 1 MB; this bounds what 36 tables can hold before they are flushed.
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
 /// All memtables together.
 const WRITE_BUFFERS_BYTES: usize = 128 << 20;
@@ -98,10 +98,9 @@ impl Store {
         };
         let store = Store { inner: Arc::new(inner) };
         store.check_identity(genesis, read_only)?;
-        if let Some(height) = store.marker(KEY_BLOCKS_HEIGHT)?.map(Height)
-            && let Some(tip) = store.header(height)?
-        {
-            store.publish(&tip);
+        if let Some(height) = store.marker(KEY_BLOCKS_HEIGHT)?.map(Height) {
+            let missing = || corrupt(HEADERS, Key::new().height(height).as_ref(), "the last block has no header");
+            store.publish(&store.header(height)?.ok_or_else(missing)?);
         }
         Ok(store)
     }
@@ -354,7 +353,6 @@ fn table_options(cache: &Cache) -> Options {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::Key;
 
     const GENESIS: Bytes32 = Bytes32([7; 32]);
 

@@ -48,8 +48,9 @@ fn document() -> Value {
             "description": "Trading on Keel: trade_* and market_*, bridges: bridge_*, the node: node_*. Parameters are one object, by name; \
                             unknown fields are refused. Every number in and out is a decimal string. The starknet_* methods on the same \
                             paths are those of Starknet's own documents, 0.9.0 on /rpc/v0_9 and 0.10.2 on /rpc and /rpc/v0_10: they are \
-                            listed here by name, and x-keel-execution says which of them this node cannot carry out. Messages are \
-                            signed as SNIP-12 typed data, revision 1; trade_typedData gives the JSON to sign.",
+                            listed here by name; x-keel-execution says which of them this node cannot carry out, and x-keel-transport \
+                            which are called on a WebSocket only. Messages are signed as SNIP-12 typed data, revision 1; \
+                            trade_typedData gives the JSON to sign.",
         },
         "methods": method::all().map(describe).chain(starknet::methods()).collect::<Vec<_>>(),
         "components": {"schemas": types::schemas(), "errors": errors()},

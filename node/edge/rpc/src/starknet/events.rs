@@ -134,30 +134,20 @@ impl Scan {
 
 /// Where each event stands; the store counts through the block, the specification through the transaction.
 fn places(shared: &Shared, found: &[FoundEvent]) -> Result<Vec<EventPlace>, RpcError> {
-    let mut block: Option<(Height, Vec<u64>)> = None;
+    let mut last: Option<(Height, u32, u32)> = None;
     let mut places = Vec::with_capacity(found.len());
     for event in found {
-        let firsts = match &mut block {
-            Some((height, firsts)) if *height == event.height => firsts,
-            other => {
-                let mut first = 0u64;
-                let receipts = shared.store.receipts(event.height)?;
-                let counts = receipts.iter().map(|receipt| receipt.events.len() as u64);
-                let start = |count| {
-                    first += count;
-                    first - count
-                };
-                let firsts = counts.map(start).collect();
-                &mut other.insert((event.height, firsts)).1
-            }
+        let first = match last {
+            Some((height, transaction, first)) if (height, transaction) == (event.height, event.transaction_index) => first,
+            _ => shared.store.first_event(event.height, event.transaction_index)?.ok_or(RpcError::Internal)?,
         };
-        let first = firsts.get(event.transaction_index as usize).ok_or(RpcError::Internal)?;
+        last = Some((event.height, event.transaction_index, first));
         places.push(EventPlace {
             height: event.height.0,
             block_hash: Some(event.block_hash),
             transaction_hash: event.transaction_hash,
             transaction_index: event.transaction_index,
-            index_in_transaction: u64::from(event.index) - first,
+            index_in_transaction: u64::from(event.index - first),
         });
     }
     Ok(places)

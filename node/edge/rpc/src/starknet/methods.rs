@@ -11,10 +11,11 @@ pub struct Method {
     pub name: &'static str,
     /// What a caller gets.
     pub summary: &'static str,
-    params: &'static [Param],
+    pub params: &'static [Param],
     /// Those it may answer with, besides JSON-RPC's own.
     pub errors: &'static [StarknetError],
-    /// Whether this node can do what the method is for; if not, it checks what it can and then says so in one of `errors`.
+    /// Whether this node can do what the method is for; if not, it checks what it can and then says so in one of `errors`, where there is
+    /// anything to execute.
     pub available: bool,
     pub(super) call: fn(&Shared, &Dialect, &mut Arguments) -> Answer,
 }
@@ -27,18 +28,25 @@ pub struct Param {
     since: fn(&Dialect) -> bool,
 }
 
-const fn needed(name: &'static str) -> Param {
+impl Param {
+    /// Whether a version has it.
+    pub fn is_in(&self, dialect: &Dialect) -> bool {
+        (self.since)(dialect)
+    }
+}
+
+pub(super) const fn needed(name: &'static str) -> Param {
     Param { name, required: true, since: |_| true }
 }
 
-const fn optional(name: &'static str, since: fn(&Dialect) -> bool) -> Param {
+pub(super) const fn optional(name: &'static str, since: fn(&Dialect) -> bool) -> Param {
     Param { name, required: false, since }
 }
 
 impl Method {
     /// The parameters that the method has in a version, in order.
     pub fn params(&self, dialect: &Dialect) -> impl Iterator<Item = &'static Param> {
-        self.params.iter().filter(|param| (param.since)(dialect))
+        self.params.iter().filter(|param| param.is_in(dialect))
     }
 }
 
@@ -204,7 +212,7 @@ pub const METHODS: &[Method] = &[
     ),
     reads(
         "starknet_getMessagesStatus",
-        "The L1_HANDLER transactions of an L1 transaction, in the order in which it sent their messages.",
+        "The L1_HANDLER transactions of an L1 transaction, in the order in which it sent their messages, as far as they are known.",
         &[TRANSACTION],
         &[E::TxnHashNotFound],
         transactions::messages_status,

@@ -117,7 +117,8 @@ pub(super) fn status(shared: &Shared, _: &Dialect, arguments: &mut Arguments) ->
     Ok(json!({"finality_status": finality.as_str(), "execution_status": "SUCCEEDED"}))
 }
 
-/// A deposit that was refused has no transaction and is not listed; one that is still on its way makes nothing known yet.
+/// A deposit that was refused has no transaction and is not listed. Nothing is listed behind one that is still on its way: what is known is a
+/// prefix of what will be, in the order of sending.
 pub(super) fn messages_status(shared: &Shared, _: &Dialect, arguments: &mut Arguments) -> Answer {
     let hash = arguments.bytes32("transaction_hash")?;
     shared.wait_for_history()?;
@@ -128,7 +129,7 @@ pub(super) fn messages_status(shared: &Shared, _: &Dialect, arguments: &mut Argu
         let Some(found) = find_by_seq(shared, row.seq)? else {
             // Executed, and not yet taken over into the open block.
             on_its_way = true;
-            continue;
+            break;
         };
         statuses.push(json!({
             "transaction_hash": dto::felt(&found.transaction().hash()),

@@ -60,11 +60,9 @@ impl Document {
 #[test]
 fn what_is_registered_is_what_is_documented() {
     let node = Node::start();
-    // Subscriptions of Starknet's WebSocket document are called on a WebSocket only.
-    let called = |name: &&str| !name.starts_with("starknet_subscribe") && *name != "starknet_unsubscribe";
-    let registered: BTreeSet<&str> = node.methods().iter().map(String::as_str).filter(called).collect();
+    let registered: BTreeSet<&str> = node.methods().iter().map(String::as_str).collect();
     let methods = node.document().0["methods"].as_array().expect("a list");
-    let documented: BTreeSet<&str> = methods.iter().filter_map(|method| method["name"].as_str()).filter(called).collect();
+    let documented: BTreeSet<&str> = methods.iter().filter_map(|method| method["name"].as_str()).collect();
     assert_eq!(registered, documented);
     for path in ["/rpc", "/rpc/v0_9", "/rpc/v0_10"] {
         assert_eq!(call(node.public, path, "rpc.discover", json!({})).as_ref(), Ok(&node.document().0), "{path}");
@@ -103,6 +101,42 @@ fn starknets_methods_are_listed_with_their_paths_and_whether_they_are_executed()
         "starknet_traceTransaction",
     ];
     assert_eq!(names, BTreeSet::from(expected));
+}
+
+/// Starknet's subscriptions are listed with the paths that have them, and say that they need a WebSocket.
+#[test]
+fn starknets_subscriptions_are_listed_with_their_transport_and_parameters() {
+    let node = Node::start();
+    let methods = node.document().0["methods"].as_array().expect("a list").iter();
+    let mut listed = BTreeSet::new();
+    for method in methods.filter(|method| method["x-keel-transport"] == "websocket") {
+        let name = method["name"].as_str().expect("a name");
+        let paths: Vec<&String> = method["x-keel-paths"].as_object().expect("paths").keys().collect();
+        assert_eq!(paths, ["/rpc", "/rpc/v0_10", "/rpc/v0_9"], "{name}");
+        for path in paths {
+            let error = call(node.public, path, name, json!([])).expect_err(name);
+            let errors = method["errors"].as_array().expect("a list").iter();
+            let mut known = errors.filter_map(|e| node.document().0.pointer(e["$ref"].as_str()?.trim_start_matches('#')));
+            assert!(error.code == -32066 && known.any(|known| known["code"] == error.code), "{path} {name}: {error:?}");
+        }
+        let params = method["params"].as_array().expect("a list").iter();
+        let params: Vec<String> = params.map(|param| format!("{}{}", param["name"], param["x-starknet-versions"])).collect();
+        listed.insert((name, params.join(" ").replace('"', "")));
+    }
+    let (events, both) = ("from_address keys block_id finality_status", "finality_status sender_address");
+    let expected = [
+        ("starknet_subscribeEvents", events, ""),
+        ("starknet_subscribeNewHeads", "block_id", ""),
+        ("starknet_subscribeNewTransactionReceipts", both, ""),
+        ("starknet_subscribeNewTransactions", both, " tags[0.10.2]"),
+        ("starknet_subscribeTransactionStatus", "transaction_hash", ""),
+        ("starknet_unsubscribe", "subscription_id", ""),
+    ];
+    let expected = expected.map(|(name, params, newer)| {
+        let params: Vec<String> = params.split(' ').map(|param| format!("{param}[0.9.0,0.10.2]")).collect();
+        (name, params.join(" ") + newer)
+    });
+    assert_eq!(listed, BTreeSet::from(expected));
 }
 
 #[test]

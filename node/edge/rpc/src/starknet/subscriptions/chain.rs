@@ -1,11 +1,26 @@
 use crate::context::Shared;
 use crate::error::RpcError;
-use crate::limits::{BLOCKS_CACHED_MAX, OPEN_BLOCK_TOLD_EVERY, TRANSACTIONS_AT_ONCE_MAX};
+use crate::limits::{
+    BLOCKS_CACHED_MAX, CONNECTIONS_PER_IP_MAX, L1_STATUS_LOOKED_AT_EVERY, OPEN_BLOCK_TOLD_EVERY, STORE_READS_AT_ONCE_MAX,
+    SUBSCRIPTIONS_PER_CONNECTION_MAX, TRANSACTIONS_AT_ONCE_MAX,
+};
 use keel_store::{Header, OpenTransaction, Store, Tip};
 use keel_types::Height;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use tokio::sync::{OnceCell, watch};
+use std::time::Instant;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
+
+/// Starknet subscriptions that are open on the whole node; more is [RpcError::TooManySubscriptions]. Each is a task with its
+/// filter, 32 KiB at most, and with what it holds while its socket is full ([TRANSACTIONS_AT_ONCE_MAX]).
+pub const SUBSCRIPTIONS_MAX: usize = 16_384;
+/// One address has at most an eighth of them, 2,048: it has that many subscriptions on all of its connections. Loopback, which may be a
+/// proxy for everybody, has as many connections as there are.
+const _: () = assert!(CONNECTIONS_PER_IP_MAX * SUBSCRIPTIONS_PER_CONNECTION_MAX as usize <= SUBSCRIPTIONS_MAX / 8);
+/// Reads of the store for subscriptions that may run at once. They come in any number, from cursors a thousand blocks back; three quarters
+/// of [STORE_READS_AT_ONCE_MAX] are left to requests, which are shed when they wait.
+pub const SUBSCRIPTION_READS_AT_ONCE_MAX: usize = 4;
+const _: () = assert!(SUBSCRIPTION_READS_AT_ONCE_MAX * 4 <= STORE_READS_AT_ONCE_MAX);
 
 /// The chain as subscribers follow it: who waits is woken, and the newest blocks are read once for all of them.
 pub struct Chain {
@@ -15,6 +30,12 @@ pub struct Chain {
     sealed: watch::Sender<Tip>,
     /// Changes when a block is committed or the open block grows.
     open: watch::Sender<Tip>,
+    /// See [SUBSCRIPTION_READS_AT_ONCE_MAX].
+    reads: Arc<Semaphore>,
+    /// See [SUBSCRIPTIONS_MAX].
+    places: Arc<Semaphore>,
+    /// What [Shared::height_on_l1] last had from the store, and when.
+    on_l1: tokio::sync::Mutex<Option<(Instant, Option<Height>)>>,
 }
 
 /// A block as subscribers need it.
@@ -41,6 +62,9 @@ impl Chain {
             blocks: Newest::default(),
             sealed: watch::Sender::new(tip),
             open: watch::Sender::new(tip),
+            reads: Arc::new(Semaphore::new(SUBSCRIPTION_READS_AT_ONCE_MAX)),
+            places: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
+            on_l1: tokio::sync::Mutex::default(),
         });
         let told = Arc::downgrade(&chain);
         tokio::spawn(async move {
@@ -69,9 +93,47 @@ impl Chain {
         }
     }
 
+    /// A place among [SUBSCRIPTIONS_MAX], taken until it is dropped.
+    pub fn enter(&self) -> Result<OwnedSemaphorePermit, RpcError> {
+        self.places.clone().try_acquire_owned().map_err(|_| RpcError::TooManySubscriptions)
+    }
+
+    /// Reads the store in its turn, first among subscriptions and then among all who read.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        shared: &Arc<Shared>,
+        read: impl FnOnce(&Shared) -> Result<T, RpcError> + Send + 'static,
+    ) -> Result<T, RpcError> {
+        let turn = self.reads.clone().acquire_owned().await.map_err(|_| RpcError::Internal)?;
+        let read = move |shared: &Shared| {
+            // Until it has run, also when its subscription ends before.
+            let _turn = turn;
+            read(shared)
+        };
+        shared.clone().read_store(read).await
+    }
+
+    /// [Shared::height_on_l1]: from the published view, which has it from the first confirmation since this process started; until then
+    /// the store is asked, once in [L1_STATUS_LOOKED_AT_EVERY] for all.
+    pub async fn height_on_l1(&self, shared: &Arc<Shared>) -> Result<Option<Height>, RpcError> {
+        let published = shared.published.read(|view| view.last_confirmed().map(|c| c.confirmed.last_block));
+        if published.is_some() {
+            return Ok(published);
+        }
+        let mut last = self.on_l1.lock().await;
+        if let Some((at, height)) = *last
+            && at.elapsed() < L1_STATUS_LOOKED_AT_EVERY
+        {
+            return Ok(height);
+        }
+        let height = self.read(shared, |shared| shared.height_on_l1()).await?;
+        *last = Some((Instant::now(), height));
+        Ok(height)
+    }
+
     /// The header of a committed block.
     pub async fn header(&self, shared: &Arc<Shared>, height: Height) -> Result<Arc<Header>, RpcError> {
-        let read = shared.clone().read_store(move |shared| header(shared, height));
+        let read = self.read(shared, move |shared| header(shared, height));
         match is_new(&shared.store, height) {
             true => self.headers.get(height, read).await,
             false => read.await,
@@ -81,9 +143,9 @@ impl Chain {
     /// Transactions of a committed block from index `first` on, at most [TRANSACTIONS_AT_ONCE_MAX].
     pub async fn part(&self, shared: &Arc<Shared>, height: Height, first: usize) -> Result<Part, RpcError> {
         if !is_new(&shared.store, height) {
-            return shared.clone().read_store(move |shared| part(shared, height, first)).await;
+            return self.read(shared, move |shared| part(shared, height, first)).await;
         }
-        let block = self.blocks.get(height, shared.clone().read_store(move |shared| sealed(shared, height))).await?;
+        let block = self.blocks.get(height, self.read(shared, move |shared| sealed(shared, height))).await?;
         let transactions = block.transactions.iter().skip(first).take(TRANSACTIONS_AT_ONCE_MAX).cloned().collect();
         Ok(Part { header: block.header.clone(), transactions, count: block.transactions.len() })
     }

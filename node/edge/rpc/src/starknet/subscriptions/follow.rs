@@ -1,10 +1,11 @@
 use super::super::dto::{self, EventPlace, Finality};
 use super::{Ended, Line, Source};
 use crate::limits::TRANSACTIONS_AT_ONCE_MAX;
-use keel_store::{EventFilter, OpenTransaction, Transaction};
+use keel_store::{EventFilter, EventPosition, OpenTransaction, Transaction};
 use keel_types::{Felt, Height};
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 
 /// Headers, one for each block.
@@ -32,8 +33,28 @@ impl Heads {
 /// What is told of the transactions of a block.
 pub enum Wanted {
     Events(EventFilter),
-    Transactions { senders: Vec<Felt>, proof_facts: bool },
-    Receipts { senders: Vec<Felt> },
+    Transactions { senders: Senders, proof_facts: bool },
+    Receipts { senders: Senders },
+}
+
+/// Who must have sent a transaction, sorted; nobody stands for anybody.
+pub struct Senders(Box<[Felt]>);
+
+impl Senders {
+    pub fn new(mut senders: Vec<Felt>) -> Senders {
+        senders.sort_unstable();
+        senders.dedup();
+        Senders(senders.into())
+    }
+
+    /// An L1_HANDLER has no sender here.
+    fn sent(&self, transaction: &Transaction) -> bool {
+        self.0.is_empty()
+            || match transaction {
+                Transaction::Invoke(invoke) => self.0.binary_search(&invoke.sender).is_ok(),
+                Transaction::L1Handler(_) => false,
+            }
+    }
 }
 
 /// Transactions, or what they left, block by block.
@@ -59,20 +80,52 @@ struct Place {
 
 impl Blocks {
     pub async fn run(mut self, source: &Source, line: &mut Line) -> Result<Infallible, Ended> {
+        if !self.pre_confirmed && !self.accepted {
+            // Only statuses that no transaction has here.
+            return line.wait(pending()).await;
+        }
         let mut changes = source.chain.changes(self.pre_confirmed);
         // Transactions of the block `next` that were told as PRE_CONFIRMED.
         let mut told = 0;
         loop {
             changes.borrow_and_update();
+            if self.next < self.live_from {
+                self.pass_over(source, line).await?;
+            }
             if source.shared.store.height().is_some_and(|tip| tip >= self.next) {
                 self.sealed(source, line, told).await?;
                 (self.next.0, told) = (self.next.0 + 1, 0);
             } else if self.pre_confirmed && self.open(source, line, &mut told).await? {
-                // There may be more of it.
+                // There may be more of it; others first.
+                tokio::task::yield_now().await;
             } else {
                 let _ = line.wait(changes.changed()).await?;
             }
         }
+    }
+
+    /// Moves `next` to the first block that has an event that is wanted, or to the first that is not old: the store has an index.
+    async fn pass_over(&mut self, source: &Source, line: &mut Line) -> Result<(), Ended> {
+        let Wanted::Events(filter) = &self.wanted else { return Ok(()) };
+        if filter.addresses.is_empty() && filter.keys.iter().all(Vec::is_empty) {
+            return Ok(());
+        }
+        let filter = EventFilter { from: self.next, to: Height(self.live_from.0 - 1), ..filter.clone() };
+        let mut at = EventPosition { height: self.next, index: 0 };
+        self.next = loop {
+            let page = line.read(|| {
+                let filter = filter.clone();
+                source.chain.read(&source.shared, move |shared| Ok(shared.store.events(&filter, Some(at), 1)?))
+            });
+            let page = page.await?;
+            match (page.events.first(), page.next) {
+                (Some(found), _) => break found.height,
+                // The store looks at so many at once and no more.
+                (None, Some(next)) => at = next,
+                (None, None) => break self.live_from,
+            }
+        };
+        Ok(())
     }
 
     /// Tells of the sealed block `next`.
@@ -96,12 +149,17 @@ impl Blocks {
             if index >= part.count {
                 return Ok(());
             }
+            // A part of which nothing is wanted, of a block that is in memory, waits for nothing.
+            tokio::task::yield_now().await;
         }
     }
 
     async fn finality_of_old(&self, source: &Source, line: &mut Line) -> Result<Finality, Ended> {
-        let height = self.next;
-        line.read(|| source.shared.clone().read_store(move |shared| super::super::finality(shared, height))).await
+        let on_l1 = line.read(|| source.chain.height_on_l1(&source.shared)).await?;
+        Ok(match on_l1 {
+            Some(on_l1) if self.next <= on_l1 => Finality::AcceptedOnL1,
+            _ => Finality::AcceptedOnL2,
+        })
     }
 
     /// Tells what is new in the open block, if that is the block `next`; whether there was anything.
@@ -136,7 +194,7 @@ impl Blocks {
                 }
                 Ok(())
             }
-            Wanted::Transactions { senders, proof_facts } if sent_by(&of.transaction, senders) => {
+            Wanted::Transactions { senders, proof_facts } if senders.sent(&of.transaction) => {
                 let mut shown = dto::transaction_with_hash(&of.transaction);
                 if *proof_facts {
                     dto::add_proof_facts(&mut shown);
@@ -144,7 +202,7 @@ impl Blocks {
                 shown["finality_status"] = json!(place.finality.as_str());
                 line.send(shown).await
             }
-            Wanted::Receipts { senders } if sent_by(&of.transaction, senders) => {
+            Wanted::Receipts { senders } if senders.sent(&of.transaction) => {
                 let mut shown = dto::receipt(&of.transaction, &of.receipt, place.finality);
                 shown.insert("block_number".into(), json!(place.height.0));
                 if let Some(hash) = &place.block_hash {
@@ -155,13 +213,4 @@ impl Blocks {
             _ => Ok(()),
         }
     }
-}
-
-/// Whether one of `senders` sent it; no senders stand for any. An L1_HANDLER has no sender here.
-fn sent_by(transaction: &Transaction, senders: &[Felt]) -> bool {
-    senders.is_empty()
-        || match transaction {
-            Transaction::Invoke(invoke) => senders.contains(&invoke.sender),
-            Transaction::L1Handler(_) => false,
-        }
 }

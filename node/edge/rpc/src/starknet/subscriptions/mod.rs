@@ -5,7 +5,7 @@
 //! | `starknet_subscribeNewHeads` | `starknet_subscriptionNewHeads` | `block_id`, that block included; `latest` if absent |
 //! | `starknet_subscribeEvents` | `starknet_subscriptionEvents` | the same |
 //! | `starknet_subscribeTransactionStatus` | `starknet_subscriptionTransactionStatus` | the status now, then each change |
-//! | `starknet_subscribeNewTransactions` | `starknet_subscriptionNewTransaction` | what comes after the call |
+//! | `starknet_subscribeNewTransactions` | `starknet_subscriptionNewTransaction` | the block that is open at the call, with what already stands in it |
 //! | `starknet_subscribeNewTransactionReceipts` | `starknet_subscriptionNewTransactionReceipts` | the same |
 //!
 //! **A subscription is a cursor over the chain.** It reads committed blocks, and the open block where PRE_CONFIRMED is wanted, and keeps only
@@ -14,12 +14,15 @@
 //! everything; one that reads nothing is cut off ([crate::limits::WRITE_STALL_MAX]), subscribes again from the last block it saw, and has
 //! everything too, up to 1,024 blocks back.
 //!
-//! With PRE_CONFIRMED every transaction that comes after the call is told as PRE_CONFIRMED once, when it is in the open block, and, where both
-//! are wanted, as ACCEPTED_ON_L2 once, when that block is sealed; also when it was sealed before this subscriber looked.
+//! With PRE_CONFIRMED every transaction of the block that is open at the call, and of those after it, is told as PRE_CONFIRMED once, when it is
+//! in the open block, and, where both are wanted, as ACCEPTED_ON_L2 once, when that block is sealed; also when it was sealed before this
+//! subscriber looked.
 //!
 //! Where the document leaves room:
 //! - a transaction that is not known is waited for: its first status is told when it has one;
 //! - after ACCEPTED_ON_L1 nothing follows, and the subscription stays until the client ends it;
+//! - a subscription whose part of the store cannot be read, try after try, ends without a word, as there is none for it: the connection stays,
+//!   and `starknet_unsubscribe` does not know the id any more;
 //! - CANDIDATE and RECEIVED may be asked for and are never told: here a transaction exists only once it is sequenced and durable;
 //! - an L1_HANDLER was sent by nobody of this chain: a `sender_address` filter leaves it out;
 //! - empty lists are lists that are absent.
@@ -29,7 +32,9 @@
 //! commands make the same transactions. A node that came back with another chain would have closed every connection before.
 //!
 //! The library's own subscriptions have another format and an `unsubscribe` for each kind, so these are registered below it, on the connection's
-//! queue of messages. The permits are the same: [crate::limits::SUBSCRIPTIONS_PER_CONNECTION_MAX] counts every kind together.
+//! queue of messages. The permits are the same: [crate::limits::SUBSCRIPTIONS_PER_CONNECTION_MAX] counts every kind together;
+//! beside it [chain::SUBSCRIPTIONS_MAX] counts those of the whole node. Cursors that catch up leave most of the store's turns to requests
+//! ([chain::SUBSCRIPTION_READS_AT_ONCE_MAX]).
 
 mod chain;
 mod follow;
@@ -38,6 +43,7 @@ mod status;
 
 pub use chain::Chain;
 
+use super::methods::{Param, needed, optional};
 use super::params::Arguments;
 use super::{Dialect, StarknetError};
 use crate::context::Shared;
@@ -48,68 +54,121 @@ use jsonrpsee::core::server::{
 };
 use jsonrpsee::types::{ErrorObjectOwned, Id, Params, SubscriptionId};
 use jsonrpsee::{Methods, RpcModule};
+use keel_ingress::IngressError;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// A method of Starknet's WebSocket document, as `rpc.discover` lists it.
+pub struct SocketMethod {
+    pub name: &'static str,
+    /// What a caller gets.
+    pub summary: &'static str,
+    pub params: &'static [Param],
+    /// Those it may answer with, besides JSON-RPC's own and this server's.
+    pub errors: &'static [StarknetError],
+}
+
+impl SocketMethod {
+    /// Names of the parameters that the method has in a version, in order.
+    fn names(&self, dialect: &Dialect) -> Vec<&'static str> {
+        self.params.iter().filter(|param| param.is_in(dialect)).map(|param| param.name).collect()
+    }
+}
 
 /// One kind of subscription.
 struct Kind {
-    subscribe: &'static str,
+    method: SocketMethod,
     notification: &'static str,
-    params: fn(&Dialect) -> Vec<&'static str>,
     /// What it follows, from its parameters.
     open: fn(&Shared, &Dialect, Arguments) -> Result<Cursor, RpcError>,
 }
 
-const KINDS: [Kind; 5] = [
+const BLOCK: Param = optional("block_id", |_| true);
+const FINALITY: Param = optional("finality_status", |_| true);
+const SENDERS: Param = optional("sender_address", |_| true);
+
+use StarknetError as E;
+
+static KINDS: [Kind; 5] = [
     Kind {
-        subscribe: "starknet_subscribeNewHeads",
+        method: SocketMethod {
+            name: "starknet_subscribeNewHeads",
+            summary: "Tells of each block that is sealed, by its header.",
+            params: &[BLOCK],
+            errors: &[E::TooManyBlocksBack, E::BlockNotFound],
+        },
         notification: "starknet_subscriptionNewHeads",
-        params: |_| vec!["block_id"],
         open: request::new_heads,
     },
     Kind {
-        subscribe: "starknet_subscribeEvents",
+        method: SocketMethod {
+            name: "starknet_subscribeEvents",
+            summary: "Tells of each event that matches a filter.",
+            params: &[optional("from_address", |_| true), optional("keys", |_| true), BLOCK, FINALITY],
+            errors: &[E::TooManyKeysInFilter, E::TooManyBlocksBack, E::BlockNotFound],
+        },
         notification: "starknet_subscriptionEvents",
-        params: |_| vec!["from_address", "keys", "block_id", "finality_status"],
         open: request::events,
     },
     Kind {
-        subscribe: "starknet_subscribeTransactionStatus",
+        method: SocketMethod {
+            name: "starknet_subscribeTransactionStatus",
+            summary: "Tells how final a transaction is, now and whenever that changes.",
+            params: &[needed("transaction_hash")],
+            errors: &[],
+        },
         notification: "starknet_subscriptionTransactionStatus",
-        params: |_| vec!["transaction_hash"],
         open: request::transaction_status,
     },
     Kind {
-        subscribe: "starknet_subscribeNewTransactionReceipts",
+        method: SocketMethod {
+            name: "starknet_subscribeNewTransactionReceipts",
+            summary: "Tells what each transaction left, from the block on that is being built.",
+            params: &[FINALITY, SENDERS],
+            errors: &[E::TooManyAddressesInFilter],
+        },
         notification: "starknet_subscriptionNewTransactionReceipts",
-        params: |_| vec!["finality_status", "sender_address"],
         open: request::receipts,
     },
     Kind {
-        subscribe: "starknet_subscribeNewTransactions",
-        notification: "starknet_subscriptionNewTransaction",
-        params: |dialect| match dialect.response_flags {
-            true => vec!["finality_status", "sender_address", "tags"],
-            false => vec!["finality_status", "sender_address"],
+        method: SocketMethod {
+            name: "starknet_subscribeNewTransactions",
+            summary: "Tells of each transaction, from the block on that is being built.",
+            params: &[FINALITY, SENDERS, optional("tags", |dialect| dialect.response_flags)],
+            errors: &[E::TooManyAddressesInFilter],
         },
+        notification: "starknet_subscriptionNewTransaction",
         open: request::transactions,
     },
 ];
 
-const UNSUBSCRIBE: &str = "starknet_unsubscribe";
+static UNSUBSCRIBE: SocketMethod = SocketMethod {
+    name: "starknet_unsubscribe",
+    summary: "Ends a subscription of this connection.",
+    params: &[needed("subscription_id")],
+    errors: &[E::InvalidSubscriptionId],
+};
+
+/// Every method of Starknet's that is called on a WebSocket only.
+pub fn methods() -> impl Iterator<Item = &'static SocketMethod> {
+    KINDS.iter().map(|kind| &kind.method).chain([&UNSUBSCRIBE])
+}
+
+/// Reads that fail in a row before a subscription ends: ten seconds of [READ_RETRY]. What is damaged stays so, and every try is logged.
+const READ_FAILURES_MAX: u32 = 20;
 
 /// Whether a method opens a subscription here.
 pub fn opens(method: &str) -> bool {
-    KINDS.iter().any(|kind| kind.subscribe == method)
+    KINDS.iter().any(|kind| kind.method.name == method)
 }
 
 /// Whether a method ends one here.
 pub fn ends(method: &str) -> bool {
-    method == UNSUBSCRIBE
+    method == UNSUBSCRIBE.name
 }
 
 /// Where a subscription stands.
@@ -149,7 +208,7 @@ pub fn register(module: &mut RpcModule<Arc<Shared>>, shared: &Arc<Shared>, chain
             let (source, subscribers) = (source.clone(), subscribers.clone());
             Box::pin(call.subscribe(params.into_owned(), source, subscribers))
         }));
-        methods.verify_and_insert(kind.subscribe, callback).expect("a method is registered once");
+        methods.verify_and_insert(kind.method.name, callback).expect("a method is registered once");
     }
     let callback = MethodCallback::Unsubscription(Arc::new(move |id, params, connection, _, extensions| {
         let payload = match unsubscribe(&subscribers, connection, &params) {
@@ -158,7 +217,7 @@ pub fn register(module: &mut RpcModule<Arc<Shared>>, shared: &Arc<Shared>, chain
         };
         MethodResponse::response(id, payload, usize::MAX).with_extensions(extensions)
     }));
-    methods.verify_and_insert(UNSUBSCRIBE, callback).expect("a method is registered once");
+    methods.verify_and_insert(UNSUBSCRIBE.name, callback).expect("a method is registered once");
 }
 
 fn unsubscribe(subscribers: &Subscribers, connection: ConnectionId, params: &Params<'_>) -> Result<(), RpcError> {
@@ -193,7 +252,10 @@ impl Subscribers {
 struct Open {
     subscribers: Arc<Subscribers>,
     key: Key,
+    /// One of those of its connection.
     _permit: SubscriptionPermit,
+    /// One of those of the node.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Open {
@@ -217,19 +279,26 @@ impl Call {
     async fn subscribe(self, params: Params<'static>, source: Arc<Source>, subscribers: Arc<Subscribers>) -> MethodResponse {
         let Call { kind, id, sink, key, permit, extensions } = self;
         let dialect = source.dialect;
+        let refused = |id, error: RpcError, extensions| {
+            MethodResponse::error(id, ErrorObjectOwned::from(error)).with_extensions(extensions)
+        };
+        let place = match source.chain.enter() {
+            Ok(place) => place,
+            Err(error) => return refused(id, error, extensions),
+        };
         let read = move |shared: &Shared| {
-            let arguments = Arguments::read(&params, &(kind.params)(dialect))?;
+            let arguments = Arguments::read(&params, &kind.method.names(dialect))?;
             (kind.open)(shared, dialect, arguments)
         };
         let cursor = match source.shared.clone().read_store(read).await {
             Ok(cursor) => cursor,
-            Err(error) => return MethodResponse::error(id, ErrorObjectOwned::from(error)).with_extensions(extensions),
+            Err(error) => return refused(id, error, extensions),
         };
         let (stop, stopped) = oneshot::channel();
         subscribers.lock().insert(key.clone(), stop);
         let mut line = Line { sink, stopped, notification: kind.notification, subscription: key.subscription.clone() };
         let (payload, answered) = ResponsePayload::success(key.subscription.clone()).notify_on_completion();
-        let open = Open { subscribers, key, _permit: permit };
+        let open = Open { subscribers, key, _permit: permit, _place: place };
         tokio::spawn(async move {
             if answered.await.is_ok() {
                 let Err(Ended) = match cursor {
@@ -244,7 +313,7 @@ impl Call {
     }
 }
 
-/// The client ended the subscription, or its connection.
+/// The client ended the subscription, or its connection; or what it follows cannot be read.
 struct Ended;
 
 /// The way to one subscriber.
@@ -281,12 +350,26 @@ impl Line {
         }
     }
 
-    /// Reads, again and again until it can: the cursor stays where it is, so nothing is lost by a node that is too busy.
+    /// Reads, again and again while the node is too busy, and [READ_FAILURES_MAX] times when it fails: the cursor stays where it is, so
+    /// nothing is lost.
     async fn read<T, F: Future<Output = Result<T, RpcError>>>(&mut self, read: impl Fn() -> F) -> Result<T, Ended> {
+        let mut failures = 0;
         loop {
             match self.wait(read()).await? {
                 Ok(found) => return Ok(found),
-                Err(error) => tracing::debug!(?error, subscription = self.notification, "a read is tried again"),
+                Err(RpcError::Ingress(IngressError::Overloaded)) => {}
+                Err(error) => {
+                    failures += 1;
+                    if failures == READ_FAILURES_MAX {
+                        tracing::error!(
+                            ?error,
+                            failures,
+                            subscription = self.notification,
+                            "a subscription cannot be read on"
+                        );
+                        return Err(Ended);
+                    }
+                }
             }
             self.wait(tokio::time::sleep(READ_RETRY)).await?;
         }

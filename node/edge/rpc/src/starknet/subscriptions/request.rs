@@ -2,13 +2,13 @@ use super::super::events::keys;
 use super::super::params::{self, Arguments, BlockId, felt_list};
 use super::super::{Dialect, StarknetError, TRANSACTION_FLAGS, sealed};
 use super::Cursor;
-use super::follow::{Blocks, Heads, Wanted};
+use super::follow::{Blocks, Heads, Senders, Wanted};
 use super::status::Status;
 use crate::context::Shared;
 use crate::error::RpcError;
 use crate::limits::{EVENT_FILTER_ADDRESSES_MAX, SENDER_FILTER_MAX, SUBSCRIPTION_BLOCKS_BACK_MAX};
 use keel_store::EventFilter;
-use keel_types::{Felt, Height};
+use keel_types::Height;
 use serde_json::Value;
 
 /// `starknet_subscribeNewHeads`.
@@ -62,7 +62,7 @@ fn new_transactions(
     shared: &Shared,
     mut arguments: Arguments,
     known: &[&str],
-    wanted: impl FnOnce(Vec<Felt>) -> Wanted,
+    wanted: impl FnOnce(Senders) -> Wanted,
 ) -> Result<Cursor, RpcError> {
     let senders = arguments.optional("sender_address").map_or(Ok(Vec::new()), |list| felt_list("sender_address", &list))?;
     if senders.len() > SENDER_FILTER_MAX {
@@ -70,7 +70,7 @@ fn new_transactions(
     }
     let (pre_confirmed, accepted) = statuses(&mut arguments, known)?;
     let next = Height(shared.store.height().map_or(0, |tip| tip.0 + 1));
-    Ok(Cursor::Blocks(Blocks { wanted: wanted(senders), pre_confirmed, accepted, next, live_from: next }))
+    Ok(Cursor::Blocks(Blocks { wanted: wanted(Senders::new(senders)), pre_confirmed, accepted, next, live_from: next }))
 }
 
 /// Whether `finality_status` has PRE_CONFIRMED, and whether it has ACCEPTED_ON_L2.

@@ -36,11 +36,13 @@ pub struct Status {
     reached: Reached,
     /// Transactions of the open block of that height that are not it.
     looked_at: (Height, usize),
+    /// The tip when the store was last asked for it: what is committed below does not change. `None` before the first look.
+    asked_at: Option<Option<Height>>,
 }
 
 impl Status {
     pub fn of(hash: Felt) -> Status {
-        Status { hash, reached: Reached::Nothing, looked_at: (Height(0), 0) }
+        Status { hash, reached: Reached::Nothing, looked_at: (Height(0), 0), asked_at: None }
     }
 
     pub async fn run(mut self, source: &Source, line: &mut Line) -> Result<Infallible, Ended> {
@@ -74,20 +76,23 @@ impl Status {
     /// Looks how far it is now.
     async fn look(&mut self, source: &Source, line: &mut Line) -> Result<(), Ended> {
         let shared = &source.shared;
+        // Before the open block: of what is committed after this, the wake that comes with it asks the store.
+        let tip = shared.store.height();
         if matches!(self.reached, Reached::Nothing) && self.is_in_open_block(source) {
             self.reached = Reached::OpenBlock;
         }
-        if matches!(self.reached, Reached::Nothing | Reached::OpenBlock) {
+        if matches!(self.reached, Reached::Nothing | Reached::OpenBlock) && self.asked_at != Some(tip) {
             let hash = self.hash;
             let place =
-                line.read(|| shared.clone().read_store(move |shared| Ok(shared.store.place_of_transaction(&hash)?)));
-            // One above the published height is being committed.
+                line.read(|| source.chain.read(shared, move |shared| Ok(shared.store.place_of_transaction(&hash)?)));
+            // One above the published height is being committed: it is found when the tip is there.
             if let Some((height, _)) = place.await?.filter(|(height, _)| shared.store.height() >= Some(*height)) {
                 self.reached = Reached::Block(height);
             }
+            self.asked_at = Some(tip);
         }
         if let Reached::Block(height) = self.reached {
-            let on_l1 = line.read(|| shared.clone().read_store(|shared| shared.height_on_l1())).await?;
+            let on_l1 = line.read(|| source.chain.height_on_l1(shared)).await?;
             if on_l1.is_some_and(|on_l1| on_l1 >= height) {
                 self.reached = Reached::L1;
             }
@@ -101,7 +106,7 @@ impl Status {
             if self.looked_at.0 != block.height {
                 self.looked_at = (block.height, 0);
             }
-            let mut new = block.transactions[self.looked_at.1..].iter();
+            let mut new = block.transactions.get(self.looked_at.1..).unwrap_or_default().iter();
             self.looked_at.1 = block.transactions.len();
             new.any(|open| open.receipt.transaction_hash == self.hash)
         })
