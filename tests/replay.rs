@@ -54,6 +54,14 @@ fn a_second_node_from_the_same_journal_is_equal_to_the_byte() {
     for table in first["tables"].as_array().unwrap() {
         assert_eq!(rows_of(&exact, &table["table"]).as_ref(), Some(&table["rows"]), "{}: {exact}", table["table"]);
     }
+    // Looking changes nothing, whatever the settings of who looks.
+    let seen = run_keel(&["--set", &data, "--set", "history.proof_blocks=8", "--set", "history.state_blocks=8", "verify"]);
+    let seen: Value = serde_json::from_str(&seen).expect("a JSON report");
+    assert_eq!(
+        (&seen["equal"], &seen["retainedFrom"], &seen["tables"]),
+        (&Value::Bool(true), &first["retainedFrom"], &first["tables"])
+    );
+    assert_eq!(first["retainedFrom"]["proofs"], "0");
     assert!(run_keel(&["--set", &data, "db", "stats"]).contains("headers"), "the table for people has every table");
 
     std::fs::remove_dir_all(node.data.join("store")).expect("the store can be deleted");
