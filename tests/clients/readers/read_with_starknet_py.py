@@ -11,6 +11,7 @@ from starknet_py.hash.sierra_class_hash import compute_sierra_class_hash
 from starknet_py.net.client_errors import ClientError
 from starknet_py.net.client_models import Call, ContractsStorageKeys
 from starknet_py.net.full_node_client import FullNodeClient
+from starknet_py.net.schemas.rpc.transactions import MessageStatusSchema
 from starknet_py.transaction_errors import TransactionNotReceivedError
 
 STATE_VERSION = int.from_bytes(b"STARKNET_STATE_V0", "big")
@@ -122,7 +123,10 @@ async def status(chain, transaction):
 
 
 async def messages_status(chain, l1Transaction):
-    found = await chain.get_messages_status(l1Transaction)
+    # get_messages_status takes a hash of the settlement layer for a field element and refuses most of them: below it, the same transport
+    # and the same schema.
+    answer = await chain._client.call(method_name="getMessagesStatus", params={"transaction_hash": l1Transaction})
+    found = MessageStatusSchema().load(answer, many=True)
     return [[felt(m.transaction_hash), m.finality_status.value, m.execution_status.value] for m in found]
 
 
