@@ -227,8 +227,8 @@ impl Node {
     /// a fill, whose transaction others may still join.
     pub fn open(&self) -> Opened {
         let records = self.released.lock().expect("no test panics while holding it").clone();
-        let executed = records.iter().flat_map(|record| &record.executed);
-        let last = executed.filter(|executed| !executed.writes.is_empty()).next_back().expect("something changed").seq;
+        let mut executed = records.iter().flat_map(|record| &record.executed);
+        let last = executed.rfind(|executed| !executed.writes.is_empty()).expect("something changed").seq;
         let deadline = std::time::Instant::now() + OPEN_BLOCK_LAG_MAX;
         loop {
             let open = self.store().open_block(OpenBlock::clone);
