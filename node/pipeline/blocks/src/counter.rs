@@ -1,5 +1,5 @@
 use keel_contracts::starknet::Key;
-use keel_types::StateWrite;
+use keel_types::{Event, StateWrite};
 use std::collections::HashSet;
 
 /// State-diff entries, aliases included, at which a block closes. [spec settlement, Blocks: it always fits the blobs of one transaction uncompressed]
@@ -22,6 +22,10 @@ pub const BLOCK_WITHDRAWALS_MAX: u64 = 300;
 /// Commands with transactions of their own in one block: bounds receipts and hashing to some 100 ms.
 pub const BLOCK_TRANSACTIONS_MAX: u64 = 2_000;
 
+/// Fills in one block. Each is some 40 words of calldata and an event, 2 KB of JSON: a whole block with its receipts stays far below the 8 MiB
+/// that a node answers at most, or indexers could never pass it.
+pub const BLOCK_FILLS_MAX: u64 = 1_500;
+
 /// Entries a block may have besides those of records: the operator's nonce, the hash of block n-10, the alias counter,
 /// and aliases of the exchange's and the operator's address.
 const ENTRIES_FIXED: u64 = 5;
@@ -42,6 +46,7 @@ pub struct DiffCounter {
     entries: u64,
     transactions: u64,
     withdrawals: u64,
+    fills: u64,
 }
 
 impl DiffCounter {
@@ -50,8 +55,9 @@ impl DiffCounter {
         DiffCounter::default()
     }
 
-    /// The writes of one command.
-    pub fn add(&mut self, writes: &[StateWrite]) {
+    /// What one command did.
+    pub fn add(&mut self, events: &[Event], writes: &[StateWrite]) {
+        self.fills += events.iter().filter(|event| matches!(event, Event::Fill(_))).count() as u64;
         self.transactions += u64::from(!writes.is_empty());
         self.withdrawals += u64::from(writes.iter().any(|write| matches!(write, StateWrite::WithdrawalCount { .. })));
         for write in writes {
@@ -68,6 +74,7 @@ impl DiffCounter {
         self.entries() >= BLOCK_ENTRIES_MAX
             || self.transactions >= BLOCK_TRANSACTIONS_MAX
             || self.withdrawals >= BLOCK_WITHDRAWALS_MAX
+            || self.fills >= BLOCK_FILLS_MAX
             || 2 * self.entries() + WITHDRAWAL_WORDS * self.withdrawals >= BLOCK_WORDS_MAX
     }
 
@@ -82,6 +89,6 @@ impl DiffCounter {
             self.known.clear();
         }
         self.known.extend(self.open.drain());
-        (self.entries, self.transactions, self.withdrawals) = (0, 0, 0);
+        (self.entries, self.transactions, self.withdrawals, self.fills) = (0, 0, 0, 0);
     }
 }

@@ -260,7 +260,7 @@ impl<J: Journal> Sequencer<J> {
             let command = format!("{command:?}");
             Stop::EngineBroken { seq, command, why }
         })?;
-        self.diff.add(&output.writes);
+        self.diff.add(&output.events, &output.writes);
         if matches!(command, Command::Tick) {
             self.ticked_at = Instant::now();
         }

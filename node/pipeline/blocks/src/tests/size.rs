@@ -1,11 +1,13 @@
 use super::*;
-use crate::{BLOCK_ENTRIES_MAX, BLOCK_TRANSACTIONS_MAX, BLOCK_WITHDRAWALS_MAX, BLOCK_WORDS_MAX, DiffCounter};
+use crate::{
+    BLOCK_ENTRIES_MAX, BLOCK_FILLS_MAX, BLOCK_TRANSACTIONS_MAX, BLOCK_WITHDRAWALS_MAX, BLOCK_WORDS_MAX, DiffCounter,
+};
 
 /// Counts a script as the sequencer would: the most entries of each block.
 fn counted(released: &[Released]) -> Vec<u64> {
     let (mut counter, mut counts) = (DiffCounter::new(), vec![]);
     for executed in released.iter().flat_map(|record| &record.executed) {
-        counter.add(&executed.writes);
+        counter.add(&executed.events, &executed.writes);
         if matches!(executed.command, Command::SealBlock(_)) {
             counts.push(counter.entries());
             counter.reset();
@@ -50,7 +52,7 @@ fn a_block_is_full_by_words_by_transactions_or_by_withdrawals() {
     let mut counter = DiffCounter::new();
     let mut added = 0;
     while !counter.is_full() {
-        counter.add(&[position(added)]);
+        counter.add(&[], &[position(added)]);
         added += 1;
     }
     // 8 entries of 2 words each, 5 entries fixed.
@@ -59,17 +61,17 @@ fn a_block_is_full_by_words_by_transactions_or_by_withdrawals() {
     counter.reset();
     assert!(!counter.is_full());
     for _ in 0..BLOCK_TRANSACTIONS_MAX - 1 {
-        counter.add(&[position(0)]);
-        counter.add(&[]);
+        counter.add(&[], &[position(0)]);
+        counter.add(&[], &[]);
     }
     assert!(!counter.is_full());
-    counter.add(&[position(0)]);
+    counter.add(&[], &[position(0)]);
     assert!(counter.is_full());
 
     counter.reset();
     for count in 1..=BLOCK_WITHDRAWALS_MAX {
         assert!(!counter.is_full());
-        counter.add(&[StateWrite::WithdrawalCount { count }]);
+        counter.add(&[], &[StateWrite::WithdrawalCount { count }]);
     }
     assert!(counter.is_full());
 }
@@ -89,4 +91,35 @@ fn the_largest_command_after_an_almost_full_block_fits_the_blobs_of_one_transact
     const FILLS: u64 = 900;
     let entries = BLOCK_ENTRIES_MAX + FILLS * 9 + 40;
     assert!(entries * 2 + 4 * 3 + 2 <= WORDS, "{entries} entries");
+}
+
+/// What a node answers at most, and what of it a block with receipts may take: field names and small fields are the rest.
+const RESPONSE_BYTES_MAX: usize = 8 << 20;
+
+#[test]
+fn a_block_closes_by_its_fills_and_then_fits_an_answer_with_its_receipts() {
+    // Two accounts trade with each other again and again: few entries, many fills. The last command brings as many as one may.
+    let script = format!("{} fill 0 1 2 50 | seal", "fill 0 1 2 50 | ".repeat(BLOCK_FILLS_MAX as usize / 50));
+    let chain = TestChain::new();
+    let released = Script::run(&chain.genesis, &script);
+    let mut counter = DiffCounter::new();
+    let executed = released.iter().flat_map(|record| &record.executed);
+    let full = executed.take_while(|executed| {
+        counter.add(&executed.events, &executed.writes);
+        !counter.is_full()
+    });
+    assert_eq!(full.count() as u64, BLOCK_FILLS_MAX / 50 - 1, "it is full by the command that reaches the limit");
+    assert!(counter.entries() < 100, "and by nothing else");
+
+    chain.feed(&released);
+    let block = chain.block(1);
+    let words = |felts: &[Felt]| felts.iter().map(|felt| format!("{felt:#x}").len() + 3).sum::<usize>();
+    let calldata = block.transactions.iter().map(|transaction| match transaction {
+        keel_store::Transaction::Invoke(invoke) => words(&invoke.calldata),
+        keel_store::Transaction::L1Handler(call) => words(&call.calldata),
+    });
+    let events = block.receipts.iter().flat_map(|receipt| &receipt.events);
+    let events = events.map(|event| 120 + 70 + words(&event.keys) + words(&event.data));
+    let bytes = calldata.sum::<usize>() + events.sum::<usize>();
+    assert!(bytes < RESPONSE_BYTES_MAX * 3 / 4, "{bytes} bytes");
 }
