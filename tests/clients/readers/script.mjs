@@ -32,6 +32,9 @@ export async function scriptFor(stack, { quiet, deposit, asset, amount, withdraw
   const exchange = felt(stack.genesis.exchange);
   const operator = felt(stack.genesis.operator);
   const raw = (method, params) => stack.rpc.call(`starknet_${method}`, params);
+  // The contract has it at once; to the node it is confirmed some blocks later.
+  await until(`block ${number} to be ACCEPTED_ON_L1`, async () =>
+    (await raw("getBlockWithTxHashes", { block_id: "l1_accepted" })).block_number >= number, { timeoutMs: 60_000 });
 
   const { balances } = await quiet.account();
   const { fills } = await stack.rpc.call("trade_fillHistory", { account: quiet.address, limit: "100" });
