@@ -7,8 +7,9 @@ mod reader;
 
 use crate::starknet::{config_hash, exchange_address, fee_token_address, operator_address, program_hash, short_string};
 use keel_types::{
-    AccountTemplate, Address, Amount, AssetId, AssetSpec, EngineLimits, FILLS_PER_COMMAND_MAX, FeltBytes, Genesis,
-    MarketKind, MarketSpec, OracleSpec, PerpetualSpec, Price, Qty, SettlementSpec, StarkKey, TemplateWord, Ts,
+    AccountTemplate, Address, Amount, AssetId, AssetSpec, DataForm, EngineLimits, FILLS_PER_COMMAND_MAX, FeltBytes, Genesis,
+    MarketKind, MarketSpec, OracleSpec, PerpetualSpec, Price, Qty, SettlementLayer, SettlementSpec, StarkKey, TemplateWord,
+    Ts,
 };
 use reader::{Fields, Node};
 use starknet_types_core::felt::Felt;
@@ -100,7 +101,8 @@ pub fn load(json: &str) -> Result<Genesis, GenesisError> {
         "oracle",
         "limits",
     ])?;
-    let assets = each(&fields.get("assets")?, read_asset)?;
+    let settlement = read_settlement(&fields.get("settlement")?)?;
+    let assets = each(&fields.get("assets")?, |node| read_asset(node, &settlement.layer))?;
     let markets = each(&fields.get("markets")?, |node| read_market(node, &assets))?;
     let genesis = Genesis {
         chain_id: read_chain_id(&fields)?,
@@ -111,7 +113,7 @@ pub fn load(json: &str) -> Result<Genesis, GenesisError> {
         fee_token: fields.get("fee_token")?.address()?,
         sequencer: fields.get("sequencer")?.address()?,
         block_key: fields.get("block_key")?.stark_key()?,
-        settlement: read_settlement(&fields.get("settlement")?)?,
+        settlement,
         account_templates: read_templates(&fields.get("account_templates")?)?,
         fee_account: fields.get("fee_account")?.address()?,
         insurance_account: fields.get("insurance_account")?.address()?,
@@ -145,13 +147,29 @@ fn read_time(fields: &Fields) -> Result<Ts, GenesisError> {
 }
 
 fn read_settlement(node: &Node) -> Result<SettlementSpec, GenesisError> {
-    let fields = node.fields(&["layer", "chain_id", "core", "bridge", "registry", "deposit_depth", "confirm_depth"])?;
-    fields.get("layer")?.choice(&["ethereum"])?;
+    let common = ["layer", "chain_id", "core", "bridge", "registry", "deposit_depth", "confirm_depth"];
+    let with_data = [&common[..], &["data"]].concat();
+    let fields = node.fields(&with_data)?;
+    let chain_id = || fields.get("chain_id");
+    let layer = match fields.get("layer")?.choice(&["ethereum", "starknet"])? {
+        0 => {
+            let data = match fields.get("data")?.choice(&["blobs", "calldata"])? {
+                0 => DataForm::Blobs,
+                _ => DataForm::Calldata,
+            };
+            SettlementLayer::Ethereum { chain_id: chain_id()?.integer(1, u64::MAX)?, data }
+        }
+        // Data has one form there.
+        _ => {
+            node.fields(&common)?;
+            SettlementLayer::Starknet { chain_id: chain_id()?.non_zero_felt()? }
+        }
+    };
     Ok(SettlementSpec {
-        chain_id: fields.get("chain_id")?.integer(1, u64::MAX)?,
-        core: fields.get("core")?.eth_address()?,
-        bridge: fields.get("bridge")?.eth_address()?,
-        registry: fields.get("registry")?.eth_address()?,
+        layer,
+        core: fields.get("core")?.l1_address(&layer)?,
+        bridge: fields.get("bridge")?.l1_address(&layer)?,
+        registry: fields.get("registry")?.l1_address(&layer)?,
         deposit_depth: fields.get("deposit_depth")?.integer(0, 10_000)?,
         confirm_depth: fields.get("confirm_depth")?.integer(1, 10_000)?,
     })
@@ -188,12 +206,12 @@ fn read_template(node: &Node) -> Result<AccountTemplate, GenesisError> {
     Ok(template)
 }
 
-fn read_asset(node: &Node) -> Result<AssetSpec, GenesisError> {
+fn read_asset(node: &Node, layer: &SettlementLayer) -> Result<AssetSpec, GenesisError> {
     let fields = node.fields(&["symbol", "token", "l1_decimals", "deposit_max"])?;
     let l1_decimals: u32 = fields.get("l1_decimals")?.integer(0, QUANTUM_DECIMALS.into())?;
     Ok(AssetSpec {
         symbol: fields.get("symbol")?.name()?.to_string(),
-        token: fields.get("token")?.eth_address()?,
+        token: fields.get("token")?.l1_address(layer)?,
         quantums_per_l1_unit: 10u64.pow(QUANTUM_DECIMALS - l1_decimals),
         deposit_max: amount(&fields, "deposit_max")?,
     })

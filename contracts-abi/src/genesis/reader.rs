@@ -1,7 +1,7 @@
 //! A strict reader of JSON values: every error names its field by path (`markets[2].tick_size`), and nothing is converted silently.
 
 use super::{GenesisError, Problem};
-use keel_types::{Address, EthAddress, FeltBytes, StarkKey, address_bound};
+use keel_types::{Address, FeltBytes, L1Address, SettlementLayer, StarkKey, address_bound};
 use serde_json::{Map, Value};
 use starknet_types_core::curve::AffinePoint;
 use starknet_types_core::felt::Felt;
@@ -137,12 +137,9 @@ impl<'a> Node<'a> {
         Ok(StarkKey(x))
     }
 
-    pub fn eth_address(&self) -> Result<EthAddress, GenesisError> {
-        let address: EthAddress = self.text()?.parse().map_err(|why: String| self.wrong(why))?;
-        if address == EthAddress::default() {
-            return Err(self.wrong("must not be zero"));
-        }
-        Ok(address)
+    /// An address of the settlement layer.
+    pub fn l1_address(&self, layer: &SettlementLayer) -> Result<L1Address, GenesisError> {
+        layer.parse_address(self.text()?).map_err(|why| self.wrong(why))
     }
 }
 

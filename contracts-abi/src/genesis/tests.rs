@@ -50,7 +50,8 @@ fn the_development_chain_is_as_agreed() {
     assert_eq!(genesis.markets[1].kind, MarketKind::Spot { base: AssetId(2) });
     assert_eq!(genesis.asset(keel_types::QUOTE).unwrap().quantums_per_l1_unit, 100);
     assert_eq!((genesis.oracle.publishers.len(), genesis.oracle.quorum), (3, 2));
-    assert_eq!(genesis.settlement.chain_id, 31_337);
+    let layer = SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata };
+    assert_eq!(genesis.settlement.layer, layer);
     assert_eq!((genesis.settlement.deposit_depth, genesis.settlement.confirm_depth), (3, 2));
     assert_eq!(genesis.account_templates[0].name, "keel");
     assert_eq!(genesis.account_templates[0].class_hash.0, account_class().class_hash);
@@ -60,12 +61,12 @@ fn the_development_chain_is_as_agreed() {
 
 /// Address of the contract that an account creates: the last 20 bytes of keccak(rlp([account, nonce])); nonce below 128.
 fn create_address(deployer: &str, nonce: u8) -> String {
-    let deployer: keel_types::EthAddress = deployer.parse().unwrap();
+    let deployer = dev_genesis().settlement.layer.parse_address(deployer).unwrap();
     let mut rlp = vec![0xc0 + 22, 0x80 + 20];
-    rlp.extend(deployer.0);
+    rlp.extend(deployer.to_ethereum().unwrap());
     rlp.push(if nonce == 0 { 0x80 } else { nonce });
     let digest: [u8; 32] = Keccak256::digest(&rlp).into();
-    keel_types::EthAddress(digest[12..].try_into().unwrap()).to_string()
+    keel_types::L1Address::ethereum(digest[12..].try_into().unwrap()).to_string()
 }
 
 #[test]
@@ -134,7 +135,12 @@ fn shape_cases() -> Vec<(&'static str, Value, &'static str)> {
         ("/exchange", "0x00012".into(), "exchange"),
         ("/exchange", 18.into(), "exchange"),
         ("/operator", "17".into(), "operator"),
-        ("/settlement/layer", "starknet".into(), "settlement.layer"),
+        ("/settlement/layer", "bitcoin".into(), "settlement.layer"),
+        ("/settlement/layer", "starknet".into(), "settlement.data"),
+        ("/settlement/data", Value::Null, "settlement.data"),
+        ("/settlement/data", "chunks".into(), "settlement.data"),
+        ("/settlement/chain_id", "0x7a69".into(), "settlement.chain_id"),
+        ("/assets/1/token", "0x8".into(), "assets[1].token"),
         ("/settlement/core", "0x12".into(), "settlement.core"),
         ("/settlement/confirm_depth", 0.into(), "settlement.confirm_depth"),
         ("/settlement/deposit_depth", "3".into(), "settlement.deposit_depth"),
@@ -232,6 +238,46 @@ fn a_genesis_that_breaks_a_rule_is_refused_by_name() {
     ];
     for (pointer, value, field) in cases {
         assert_eq!(field_of(&edited(pointer, value.clone())), field, "{pointer} = {value}");
+    }
+}
+
+/// dev.json, but for where it settles.
+fn on_starknet() -> Value {
+    let mut document = json(DEV);
+    let address = |n: usize| Value::from(format!("0x{n}{}", "1".repeat(60)));
+    for i in 0..3 {
+        document["assets"][i]["token"] = address(i + 1);
+    }
+    document["settlement"] = serde_json::json!({
+        "layer": "starknet", "chain_id": "0x534e5f5345504f4c4941", "core": address(4), "bridge": address(5),
+        "registry": address(6), "deposit_depth": 0, "confirm_depth": 1,
+    });
+    document
+}
+
+#[test]
+fn a_chain_may_settle_on_starknet() {
+    let mut document = on_starknet();
+    // Its exchange knows the bridge and therefore has another address; the error says which.
+    let problem = |document: &Value, at: &str| match load(&document.to_string()) {
+        Err(GenesisError::Field { field, problem: Problem::Value(why) }) if field == at => why,
+        other => panic!("{at}: {other:?}"),
+    };
+    for field in ["exchange", "fee_token", "config_hash"] {
+        let why = problem(&document, field);
+        document[field] = why.split_whitespace().nth(2).unwrap().trim_end_matches(',').into();
+    }
+    let genesis = load(&document.to_string()).unwrap();
+    assert_eq!(genesis.settlement.layer, SettlementLayer::Starknet { chain_id: FeltBytes(short_string("SN_SEPOLIA")) });
+    assert_eq!(genesis.settlement.core.to_string(), format!("0x4{}", "1".repeat(60)));
+    let schema = jsonschema::validator_for(&json(SCHEMA)).unwrap();
+    assert!(schema.is_valid(&document), "{:?}", schema.iter_errors(&document).map(|e| e.to_string()).collect::<Vec<_>>());
+    for (field, value) in
+        [("data", "calldata".into()), ("chain_id", 5.into()), ("core", "0x0".into()), ("core", "0xg".into())]
+    {
+        let mut document = document.clone();
+        document["settlement"][field] = value;
+        assert_eq!(field_of(&document), format!("settlement.{field}"));
     }
 }
 

@@ -156,13 +156,13 @@ pub fn transfer(
 pub fn withdraw(genesis: &Genesis, withdrawal: &Withdrawal) -> Call {
     let w = withdrawal;
     let amount: Felt = w.amount.0.into();
-    let calldata = vec![w.account.0, w.asset.0.into(), amount, w.recipient.to_felt(), w.id.into(), w.hash.0];
+    let calldata = vec![w.account.0, w.asset.0.into(), amount, w.recipient.0, w.id.into(), w.hash.0];
     call(genesis, WITHDRAW, calldata)
 }
 
 /// Payload of the message that a withdrawal sends to the bridge: (token, recipient, amount in units of the token, withdrawal).
 pub fn withdrawal_message(withdrawal: &Withdrawal) -> Vec<Felt> {
-    vec![withdrawal.token.to_felt(), withdrawal.recipient.to_felt(), withdrawal.l1_amount.into(), withdrawal.id.into()]
+    vec![withdrawal.token.0, withdrawal.recipient.0, withdrawal.l1_amount.into(), withdrawal.id.into()]
 }
 
 /// `enter_safe_mode`. `cancel_root`: over the cancelled orders, zero when there were none.
@@ -212,7 +212,7 @@ pub fn event_withdrawn(withdrawal: &Withdrawal) -> ExchangeEvent {
     let w = withdrawal;
     ExchangeEvent {
         keys: vec![EVENT_WITHDRAWN, w.account.0, w.asset.0.into()],
-        data: vec![w.amount.0.into(), w.recipient.to_felt(), w.id.into(), w.hash.0],
+        data: vec![w.amount.0.into(), w.recipient.0, w.id.into(), w.hash.0],
     }
 }
 

@@ -71,9 +71,9 @@ pub fn template_address(template: &AccountTemplate, key: StarkKey) -> Address {
 fn exchange_constructor(genesis: &Genesis) -> Vec<Felt> {
     let mut calldata = vec![
         genesis.rules_version.into(),
-        genesis.settlement.chain_id.into(),
+        genesis.settlement.layer.chain_id(),
         genesis.operator.0,
-        genesis.settlement.bridge.to_felt(),
+        genesis.settlement.bridge.0,
         genesis.fee_account.0,
         genesis.insurance_account.0,
         genesis.oracle.quorum.into(),

@@ -89,11 +89,8 @@ fn deposit(genesis: &Genesis, nonce: u64, who: u64, asset: u16, units: u128, bal
     let spec = &genesis.assets[usize::from(asset)];
     let amount = Amount(units as i128 * i128::from(spec.quantums_per_l1_unit));
     let (account, asset) = (account(who), AssetId(asset));
-    let call = Call {
-        to: genesis.exchange,
-        selector: HANDLE_DEPOSIT,
-        calldata: vec![spec.token.to_felt(), account.0, units.into()],
-    };
+    let call =
+        Call { to: genesis.exchange, selector: HANDLE_DEPOSIT, calldata: vec![spec.token.0, account.0, units.into()] };
     let writes = vec![
         StateWrite::MessageConsumed { message_nonce: nonce },
         StateWrite::Balance { account, asset, amount: Amount(balance) },
@@ -155,7 +152,7 @@ fn withdrawal(genesis: &Genesis) -> Step {
         amount: Amount(400_000_000),
         l1_amount: 4_000_000,
         token: genesis.assets[0].token,
-        recipient: EthAddress([0x22; 20]),
+        recipient: L1Address::ethereum([0x22; 20]),
         hash: MessageHash(0xcc.into()),
     };
     let writes = vec![
@@ -255,7 +252,7 @@ fn every_call_does_in_the_cairo_vm_what_it_does_natively() {
             .iter()
             .map(|message| (felt(&message["to"]), felts(&message["payload"])))
             .collect();
-        let bridge = genesis.settlement.bridge.to_felt();
+        let bridge = genesis.settlement.bridge.0;
         assert_eq!(messages, ours.message.map(|payload| (bridge, payload)).into_iter().collect::<Vec<_>>(), "{name}");
     }
     assert!(state.values().all(|value| *value != Felt::ZERO));

@@ -504,7 +504,7 @@ fn asset_words(genesis: &Genesis, asset: AssetId) -> Vec<Felt> {
     vec![
         version(),
         encode_word(short_string(&asset.symbol), "asset symbol"),
-        encode_word(asset.token.to_felt(), "asset token"),
+        encode_word(asset.token.0, "asset token"),
         encode_word(asset.quantums_per_l1_unit, "quantums_per_l1_unit"),
         encode_word(asset.deposit_max.0, "deposit_max"),
     ]
@@ -555,9 +555,9 @@ fn rules_words(genesis: &Genesis) -> Vec<Felt> {
     vec![
         version(),
         encode_word(genesis.rules_version, "rules_version"),
-        encode_word(genesis.settlement.chain_id, "settlement chain_id"),
+        encode_word(genesis.settlement.layer.chain_id(), "settlement chain_id"),
         encode_word(genesis.operator.0, "operator"),
-        encode_word(genesis.settlement.bridge.to_felt(), "bridge"),
+        encode_word(genesis.settlement.bridge.0, "bridge"),
         encode_word(genesis.fee_account.0, "fee_account"),
         encode_word(genesis.insurance_account.0, "insurance_account"),
         encode_word(genesis.oracle.quorum, "quorum"),

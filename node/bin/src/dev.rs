@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use keel_settlement::SettlementKeys;
 use keel_settlement::dev::{self, DevKeys};
-use keel_types::{Address, EthAddress, Felt, Genesis};
+use keel_types::{Address, Felt, Genesis, L1Address};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -49,7 +49,8 @@ impl Dev {
                 json!({ "messageNonce": funded.message_nonce.to_string(), "l1Block": funded.l1_block.to_string() })
             }
             Dev::Balance { owner, asset } => {
-                let owner: EthAddress = owner.parse().map_err(anyhow::Error::msg).context("--owner")?;
+                let owner: L1Address =
+                    genesis.settlement.layer.parse_address(&owner).map_err(|why| anyhow::anyhow!("--owner: {why}"))?;
                 let id = genesis.asset_id(&asset).with_context(|| format!("--asset {asset}: not in genesis"))?;
                 json!({ "units": dev::balance(endpoint, &genesis, id, owner).await?.to_string() })
             }

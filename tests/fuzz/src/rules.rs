@@ -16,7 +16,7 @@ pub fn genesis() -> Genesis {
     let units = |n: u64| Amount(i128::from(n) * i128::from(UNIT));
     let asset = |symbol: &str, n: u8, quantums_per_l1_unit: u64| AssetSpec {
         symbol: symbol.into(),
-        token: EthAddress([n; 20]),
+        token: L1Address::ethereum([n; 20]),
         quantums_per_l1_unit,
         deposit_max: units(1_000_000),
     };
@@ -58,10 +58,10 @@ pub fn genesis() -> Genesis {
         sequencer: Address(felt(5)),
         block_key: StarkKey(felt(6)),
         settlement: SettlementSpec {
-            chain_id: 31_337,
-            core: EthAddress([1; 20]),
-            bridge: EthAddress([2; 20]),
-            registry: EthAddress([3; 20]),
+            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata },
+            core: L1Address::ethereum([1; 20]),
+            bridge: L1Address::ethereum([2; 20]),
+            registry: L1Address::ethereum([3; 20]),
             deposit_depth: 3,
             confirm_depth: 3,
         },

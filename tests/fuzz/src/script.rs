@@ -237,7 +237,7 @@ impl<'a> Script<'a> {
         self.message_nonce += 1;
         Command::Deposit(Deposit {
             message_nonce: self.message_nonce,
-            token: EthAddress([10 + asset; 20]),
+            token: L1Address::ethereum([10 + asset; 20]),
             recipient,
             amount: amount.into(),
             message_hash: Bytes32::default(),
@@ -323,7 +323,7 @@ impl<'a> Script<'a> {
 
     fn withdraw(&mut self) -> Command {
         let (signed, asset, amount) = (self.signed(), AssetId(u16::from(self.byte() % 3)), self.amount());
-        Command::Withdraw(Withdraw { signed, asset, amount, recipient: EthAddress([5; 20]) })
+        Command::Withdraw(Withdraw { signed, asset, amount, recipient: L1Address::ethereum([5; 20]) })
     }
 
     fn transfer(&mut self) -> Command {

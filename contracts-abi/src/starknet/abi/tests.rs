@@ -1,7 +1,7 @@
 use super::*;
 use crate::genesis::tests::dev_genesis;
 use crate::starknet::{exchange_class, starknet_keccak};
-use keel_types::{EthAddress, LossReasons, MessageHash, Qty, Seq, TradeId};
+use keel_types::{L1Address, LossReasons, MessageHash, Qty, Seq, TradeId};
 use serde_json::Value;
 
 #[test]
@@ -147,8 +147,8 @@ fn withdrawal() -> Withdrawal {
         asset: AssetId(0),
         amount: Amount(700),
         l1_amount: 7,
-        token: EthAddress([0x11; 20]),
-        recipient: EthAddress([0x22; 20]),
+        token: L1Address::ethereum([0x11; 20]),
+        recipient: L1Address::ethereum([0x22; 20]),
         hash: MessageHash(0xcc.into()),
     }
 }
@@ -323,5 +323,5 @@ fn a_transaction_is_a_list_of_calls() {
 #[test]
 fn a_withdrawal_tells_the_bridge_what_to_pay() {
     let w = withdrawal();
-    assert_eq!(withdrawal_message(&w), [w.token.to_felt(), w.recipient.to_felt(), 7.into(), 5.into()]);
+    assert_eq!(withdrawal_message(&w), [w.token.0, w.recipient.0, 7.into(), 5.into()]);
 }

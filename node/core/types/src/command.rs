@@ -103,7 +103,7 @@ pub struct Withdraw {
     /// Quantums; a multiple of one unit of the token on the settlement layer.
     pub amount: Amount,
     /// Who may claim it on the settlement layer.
-    pub recipient: EthAddress,
+    pub recipient: L1Address,
 }
 
 /// One price of one publisher. Signed: Poseidon('KEEL_PRICE', chain id, market, price, ts in ms).
@@ -123,7 +123,7 @@ pub struct PriceReport {
 pub struct Deposit {
     /// Nonce of the message on the settlement contract.
     pub message_nonce: u64,
-    pub token: EthAddress,
+    pub token: L1Address,
     pub recipient: Address,
     /// In units of the token on the settlement layer (USDC: 1e-6).
     pub amount: u128,

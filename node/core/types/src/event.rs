@@ -195,8 +195,8 @@ pub struct Withdrawal {
     pub amount: Amount,
     /// The same in units of the token on the settlement layer, as the message carries it.
     pub l1_amount: u128,
-    pub token: EthAddress,
-    pub recipient: EthAddress,
+    pub token: L1Address,
+    pub recipient: L1Address,
     pub hash: MessageHash,
 }
 

@@ -34,15 +34,87 @@ pub struct Genesis {
 /// The one settlement layer of the chain and our contracts on it.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub struct SettlementSpec {
-    /// EIP-155 id.
-    pub chain_id: u64,
-    pub core: EthAddress,
-    pub bridge: EthAddress,
-    pub registry: EthAddress,
-    /// Blocks above a deposit's block before it is final; 0 = the `finalized` tag.
+    pub layer: SettlementLayer,
+    pub core: L1Address,
+    pub bridge: L1Address,
+    pub registry: L1Address,
+    /// Blocks above a deposit's block before it is final; 0 = the `finalized` tag (Ethereum), ACCEPTED_ON_L1 (Starknet).
     pub deposit_depth: u64,
     /// Blocks above our state update before a batch is CONFIRMED.
     pub confirm_depth: u64,
+}
+
+/// Where batches settle; one layer per chain, for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub enum SettlementLayer {
+    Ethereum {
+        /// EIP-155 id.
+        chain_id: u64,
+        data: DataForm,
+    },
+    /// Data goes there in chunks of calldata.
+    Starknet {
+        /// Short string, as a felt.
+        chain_id: FeltBytes,
+    },
+}
+
+/// How the data of a batch reaches Ethereum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub enum DataForm {
+    Blobs,
+    Calldata,
+}
+
+impl SettlementLayer {
+    /// Its chain id as a felt: the EIP-155 number, or the short string.
+    pub fn chain_id(&self) -> Felt {
+        match self {
+            SettlementLayer::Ethereum { chain_id, .. } => (*chain_id).into(),
+            SettlementLayer::Starknet { chain_id } => chain_id.0,
+        }
+    }
+    /// Whether the address can exist there: 1..2^160 on Ethereum, 1..2^251-256 on Starknet.
+    pub fn admits(&self, address: L1Address) -> bool {
+        address.0 != Felt::ZERO
+            && match self {
+                SettlementLayer::Ethereum { .. } => address.to_ethereum().is_some(),
+                SettlementLayer::Starknet { .. } => address.0 < address_bound(),
+            }
+    }
+    /// An address of the layer from its text: `0x` and exactly 40 hex digits on Ethereum, `0x` and at most 64 on Starknet.
+    ///
+    /// # Errors
+    /// What the text should have been.
+    pub fn parse_address(&self, text: &str) -> Result<L1Address, &'static str> {
+        let expected = match self {
+            SettlementLayer::Ethereum { .. } => "must be 0x and 40 hex digits, not zero",
+            SettlementLayer::Starknet { .. } => "must be 0x and hex digits, at least 1 and below 2^251 - 256",
+        };
+        let digits = text.strip_prefix("0x").ok_or(expected)?;
+        let length = match self {
+            SettlementLayer::Ethereum { .. } => digits.len() == 40,
+            SettlementLayer::Starknet { .. } => (1..=64).contains(&digits.len()),
+        };
+        if !length || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(expected);
+        }
+        // Reduced by the prime a wide number would be another address.
+        let below_prime = |felt: &Felt| format!("{felt:064x}") == format!("{:0>64}", digits.to_ascii_lowercase());
+        let felt = Felt::from_hex(text).ok().filter(below_prime).ok_or(expected)?;
+        let address = L1Address(felt);
+        if self.admits(address) { Ok(address) } else { Err(expected) }
+    }
+}
+
+impl std::fmt::Display for SettlementLayer {
+    /// Its name and chain id.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SettlementLayer::Ethereum { chain_id, .. } => write!(f, "Ethereum chain {chain_id}"),
+            SettlementLayer::Starknet { chain_id } => write!(f, "Starknet chain {chain_id}"),
+        }
+    }
 }
 
 /// A shape of account contract whose address can be computed from a key. [spec exchange, Accounts and keys]
@@ -67,7 +139,7 @@ pub enum TemplateWord {
 pub struct AssetSpec {
     /// At most 31 ASCII characters.
     pub symbol: String,
-    pub token: EthAddress,
+    pub token: L1Address,
     /// Quantums per unit of the token on the settlement layer (USDC with 6 decimals: 100).
     pub quantums_per_l1_unit: u64,
     /// Most quantums one deposit may bring.
@@ -182,7 +254,7 @@ impl Genesis {
         self.assets.get(usize::from(id.0))
     }
     /// The asset a token on the settlement layer stands for.
-    pub fn asset_of_token(&self, token: EthAddress) -> Option<AssetId> {
+    pub fn asset_of_token(&self, token: L1Address) -> Option<AssetId> {
         self.assets.iter().position(|a| a.token == token).map(|i| AssetId(i as u16))
     }
 
@@ -277,3 +349,43 @@ impl Genesis {
 pub const MONEY_MAX: i128 = 1_000_000_000_000 * QUANTUMS_PER_UNIT as i128;
 /// A command with this many fills still fits a block that was just under its limit. [spec settlement, Blocks]
 pub const FILLS_PER_COMMAND_MAX: u32 = 900;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_as_its_layer_writes_it_and_no_other() {
+        let ethereum = SettlementLayer::Ethereum { chain_id: 1, data: DataForm::Blobs };
+        let starknet = SettlementLayer::Starknet { chain_id: FeltBytes(Felt::ONE) };
+        let (forty, bound) = ("f".repeat(40), format!("7{}00", "f".repeat(60)));
+        let cases = [
+            (ethereum, forty.clone(), true),
+            (ethereum, "F".repeat(40), true),
+            (ethereum, "0".repeat(40), false),
+            (ethereum, format!("0{forty}"), false),
+            (ethereum, "1".into(), false),
+            (ethereum, format!("1{forty}"), false),
+            (starknet, "1".into(), true),
+            (starknet, format!("1{forty}"), true),
+            (starknet, format!("00{forty}"), true),
+            (starknet, format!("7{}feff", "f".repeat(58)), true),
+            (starknet, bound, false),
+            (starknet, "0".into(), false),
+            (starknet, String::new(), false),
+            (starknet, "f".repeat(64), false),
+            (starknet, format!("0{}", "f".repeat(64)), false),
+            (starknet, "+1".into(), false),
+        ];
+        for (layer, digits, accepted) in cases {
+            let read = layer.parse_address(&format!("0x{digits}"));
+            assert_eq!(read.is_ok(), accepted, "{layer}: 0x{digits}");
+            assert_eq!(layer.parse_address(&digits).ok(), None, "{digits} without its prefix");
+            let Ok(address) = read else { continue };
+            assert_eq!(layer.parse_address(&address.to_string()), Ok(address), "its own text");
+        }
+        let address = L1Address(Felt::from(0xabc));
+        assert_eq!(address.to_string(), "0x0000000000000000000000000000000000000abc");
+        assert!(ethereum.admits(address) && starknet.admits(address));
+    }
+}

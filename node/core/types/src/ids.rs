@@ -4,13 +4,8 @@ use starknet_types_core::felt::Felt;
 use std::fmt;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 
-macro_rules! felt_newtype {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(pub Felt);
-
+macro_rules! felt_borsh {
+    ($name:ident) => {
         impl BorshSerialize for $name {
             fn serialize<W: Write>(&self, writer: &mut W) -> Result<()> {
                 writer.write_all(&self.0.to_bytes_be())
@@ -30,9 +25,20 @@ macro_rules! felt_newtype {
         }
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:#x}", self.0)
+                fmt::Display::fmt(self, f)
             }
         }
+    };
+}
+
+macro_rules! felt_newtype {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Felt);
+
+        felt_borsh!($name);
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{:#x}", self.0)
@@ -143,11 +149,39 @@ impl Ts {
     }
 }
 
-/// A 20-byte Ethereum address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, BorshSerialize, BorshDeserialize)]
-pub struct EthAddress(pub [u8; 20]);
+/// An address on the settlement layer, "L1" for short whichever it is. Which values can be one, the layer says:
+/// [`SettlementLayer::admits`](crate::SettlementLayer::admits).
+///
+/// Its text is `0x` and 40 hex digits below 2^160, as Ethereum writes addresses, and a felt in hex above. Addresses of contracts
+/// on Starknet are hashes, below 2^160 with a chance of 2^-91.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct L1Address(pub Felt);
 
-/// 32 opaque bytes: a BLAKE3 digest, an Ethereum block or message hash.
+felt_borsh!(L1Address);
+
+impl L1Address {
+    /// From the 20 bytes of an Ethereum address.
+    pub fn ethereum(bytes: [u8; 20]) -> L1Address {
+        L1Address(Felt::from_bytes_be_slice(&bytes))
+    }
+    /// The 20 bytes of an Ethereum address; `None` from 2^160 up.
+    pub fn to_ethereum(self) -> Option<[u8; 20]> {
+        let bytes = self.0.to_bytes_be();
+        let (high, low) = bytes.split_at(12);
+        high.iter().all(|b| *b == 0).then(|| low.try_into().expect("split at 12 of 32 leaves 20"))
+    }
+}
+
+impl fmt::Display for L1Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_ethereum() {
+            Some(_) => write!(f, "{:#042x}", self.0),
+            None => write!(f, "{:#x}", self.0),
+        }
+    }
+}
+
+/// 32 opaque bytes: a BLAKE3 digest, a block, transaction or message hash of the settlement layer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, BorshSerialize, BorshDeserialize)]
 pub struct Bytes32(pub [u8; 32]);
 
@@ -192,18 +226,4 @@ macro_rules! hex_text {
         }
     };
 }
-hex_text!(EthAddress, 20);
 hex_text!(Bytes32, 32);
-
-impl EthAddress {
-    /// As a felt, the form in which messages carry it.
-    pub fn to_felt(self) -> Felt {
-        Felt::from_bytes_be_slice(&self.0)
-    }
-    /// From a felt; `None` when it does not fit 160 bits.
-    pub fn from_felt(felt: &Felt) -> Option<EthAddress> {
-        let bytes = felt.to_bytes_be();
-        let (high, low) = bytes.split_at(12);
-        high.iter().all(|b| *b == 0).then(|| EthAddress(low.try_into().expect("split at 12 of 32 leaves 20")))
-    }
-}

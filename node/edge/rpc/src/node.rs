@@ -6,6 +6,7 @@ use crate::method::{Call, Method};
 use crate::starknet::{V09, V10};
 use jsonrpsee::types::Params;
 use keel_store::{BatchHeader, BatchStatus};
+use keel_types::SettlementLayer;
 use serde_json::{Value, json};
 
 /// The methods.
@@ -42,8 +43,14 @@ fn status(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
             "root": format!("{:#x}", tip.block.state_root),
         })),
         "settlement": {
-            "layer": "ethereum",
-            "chainId": shared.genesis.settlement.chain_id.to_string(),
+            "layer": match shared.genesis.settlement.layer {
+                SettlementLayer::Ethereum { .. } => "ethereum",
+                SettlementLayer::Starknet { .. } => "starknet",
+            },
+            "chainId": match shared.genesis.settlement.layer {
+                SettlementLayer::Ethereum { chain_id, .. } => chain_id.to_string(),
+                SettlementLayer::Starknet { chain_id } => chain_id.to_string(),
+            },
             "head": settlement.head.map(|head| head.to_string()),
             "headAgeMs": settlement.head_age_ms.map(|age| age.to_string()),
             "submitter": settlement.submitter,

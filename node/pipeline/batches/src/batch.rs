@@ -7,7 +7,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use keel_commitment::{Felt, StateDiff};
 use keel_contracts::ethereum as contract;
 use keel_store::{BatchHeader, Store};
-use keel_types::{BatchId, Bytes32, EthAddress, Height};
+use keel_types::{BatchId, Bytes32, Height, L1Address};
 
 /// A state as the settlement contract names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
@@ -37,7 +37,7 @@ pub struct MessageToL1 {
     /// A contract of our chain.
     #[borsh(serialize_with = "put_felt", deserialize_with = "get_felt")]
     pub from: Felt,
-    pub to: EthAddress,
+    pub to: L1Address,
     #[borsh(serialize_with = "put_felts", deserialize_with = "get_felts")]
     pub payload: Vec<Felt>,
 }
@@ -45,7 +45,7 @@ pub struct MessageToL1 {
 /// A message of the settlement layer that a block of the batch consumed.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub struct MessageToL2 {
-    pub from: EthAddress,
+    pub from: L1Address,
     /// A contract of our chain.
     #[borsh(serialize_with = "put_felt", deserialize_with = "get_felt")]
     pub to: Felt,
@@ -61,7 +61,7 @@ pub struct MessageToL2 {
 impl MessageToL1 {
     /// Words of its segment: `[from, to, payload length, payload...]`.
     pub fn words(&self) -> Vec<Felt> {
-        let prefix = [self.from, self.to.to_felt(), Felt::from(self.payload.len())];
+        let prefix = [self.from, self.to.0, Felt::from(self.payload.len())];
         prefix.into_iter().chain(self.payload.iter().copied()).collect()
     }
 
@@ -75,7 +75,7 @@ impl MessageToL2 {
     /// Words of its segment: `[from, to, nonce, selector, payload length, payload...]`.
     pub fn words(&self) -> Vec<Felt> {
         let length = Felt::from(self.payload.len());
-        let prefix = [self.from.to_felt(), self.to, Felt::from(self.nonce), self.selector, length];
+        let prefix = [self.from.0, self.to, Felt::from(self.nonce), self.selector, length];
         prefix.into_iter().chain(self.payload.iter().copied()).collect()
     }
 

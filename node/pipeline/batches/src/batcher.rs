@@ -8,7 +8,7 @@ use keel_commitment::aliases::{ALIAS_CONTRACT, alias_of};
 use keel_commitment::{Felt, StateDiff};
 use keel_contracts::starknet::{EVENT_SAFE_MODE_ENTERED, config_hash, program_hash};
 use keel_store::{BatchHeader, BatchStatus, Header, Receipt, Store, StoreError, Transaction};
-use keel_types::{Address, BatchId, EthAddress, Genesis, Height};
+use keel_types::{Address, BatchId, Genesis, Height, L1Address, SettlementLayer};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 pub struct Batcher {
     store: Store,
     limits: BatchLimits,
+    layer: SettlementLayer,
     exchange: Address,
     config_hash: Felt,
     program_hash: Felt,
@@ -40,6 +41,7 @@ impl Batcher {
         Batcher {
             store,
             limits,
+            layer: genesis.settlement.layer,
             exchange: genesis.exchange,
             config_hash: config_hash(genesis.chain_id.0, genesis.fee_token),
             program_hash: program_hash(genesis.rules_version),
@@ -100,7 +102,7 @@ impl Batcher {
     fn look_at(&mut self, height: Height) -> Result<(), BatchError> {
         let header = header(&self.store, height)?;
         let receipts = self.store.receipts(height)?;
-        let (to_l1, to_l2) = messages(&self.store, height, &receipts)?;
+        let (to_l1, to_l2) = messages(self.layer, &self.store, height, &receipts)?;
         let words = to_l1.iter().map(|m| m.words().len()).chain(to_l2.iter().map(|m| m.words().len())).sum::<usize>();
         self.open.diff.squash(&diff(&self.store, height)?);
         self.open.message_words += words;
@@ -121,7 +123,7 @@ impl Batcher {
         let (mut squashed, mut to_l1, mut to_l2) = (StateDiff::default(), vec![], vec![]);
         for height in (first.0..=cut.last.0).map(Height) {
             squashed.squash(&diff(&self.store, height)?);
-            let (up, down) = messages(&self.store, height, &self.store.receipts(height)?)?;
+            let (up, down) = messages(self.layer, &self.store, height, &self.store.receipts(height)?)?;
             to_l1.extend(up);
             to_l2.extend(down);
         }
@@ -227,14 +229,17 @@ fn retain_changed(
 
 /// The messages of a block, both ways, in the order of its transactions.
 fn messages(
+    layer: SettlementLayer,
     store: &Store,
     height: Height,
     receipts: &[Receipt],
 ) -> Result<(Vec<MessageToL1>, Vec<MessageToL2>), BatchError> {
     let sent = receipts.iter().flat_map(|receipt| &receipt.messages_sent);
     let to_l1 = sent.map(|message| {
-        let to =
-            EthAddress::from_felt(&message.to_address).ok_or(BatchError::Receiver { height, to: message.to_address })?;
+        let to = L1Address(message.to_address);
+        if !layer.admits(to) {
+            return Err(BatchError::Receiver { height, to });
+        }
         Ok(MessageToL1 { from: message.from_address, to, payload: message.payload.clone() })
     });
     let to_l1 = to_l1.collect::<Result<_, BatchError>>()?;
@@ -243,7 +248,10 @@ fn messages(
         let Transaction::L1Handler(call) = transaction else { continue };
         let wrong = |why| BatchError::Handler { height, why };
         let (sender, payload) = call.calldata.split_first().ok_or(wrong("calldata without a sender"))?;
-        let from = EthAddress::from_felt(sender).ok_or(wrong("the sender is not an Ethereum address"))?;
+        let from = L1Address(*sender);
+        if !layer.admits(from) {
+            return Err(wrong("the sender is no address of the settlement layer"));
+        }
         let message =
             MessageToL2 { from, to: call.contract, nonce: call.nonce, selector: call.selector, payload: payload.to_vec() };
         if message.hash() != call.message_hash {

@@ -1,6 +1,6 @@
 use crate::packed::PackError;
 use keel_store::StoreError;
-use keel_types::{BatchId, Felt, Height};
+use keel_types::{BatchId, Height, L1Address};
 
 /// Why a batch could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -12,9 +12,9 @@ pub enum BatchError {
     BlockMissing(Height),
     #[error("batch: pack the state diff: {0}")]
     Pack(#[from] PackError),
-    /// A message to the settlement layer names a receiver that is no Ethereum address.
-    #[error("batch: message to the settlement layer in block {height}: receiver {to:#x} is not 160 bits")]
-    Receiver { height: Height, to: Felt },
+    /// A message to the settlement layer names a receiver that the layer cannot have.
+    #[error("batch: message to the settlement layer in block {height}: {to} is no address there")]
+    Receiver { height: Height, to: L1Address },
     /// An L1 handler transaction that is not a message of the settlement layer: its sender or its hash is wrong.
     #[error("batch: L1 handler transaction in block {height}: {why}")]
     Handler { height: Height, why: &'static str },

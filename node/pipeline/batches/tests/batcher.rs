@@ -122,15 +122,7 @@ fn messages_stand_in_the_output_in_the_order_of_their_transactions() {
     expected.push(felt(14));
     for message in &batch.content.to_l2 {
         let nonce = felt(message.nonce);
-        expected.extend([
-            message.from.to_felt(),
-            chain.genesis.exchange.0,
-            nonce,
-            message.selector,
-            felt(2),
-            felt(9),
-            nonce,
-        ]);
+        expected.extend([message.from.0, chain.genesis.exchange.0, nonce, message.selector, felt(2), felt(9), nonce]);
     }
     assert_eq!(batch.output[10..], expected);
     // The same hashes as the independent implementation in core.

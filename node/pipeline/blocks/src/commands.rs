@@ -296,7 +296,7 @@ fn withdraw(genesis: &Genesis, executed: &Executed) -> Result<Draft, BlocksError
     let mut draft = invoke(genesis, executed, vec![call], vec![contract::event_withdrawn(&withdrawal)]);
     draft.messages.push(MessageToL1 {
         from_address: genesis.exchange.0,
-        to_address: genesis.settlement.bridge.to_felt(),
+        to_address: genesis.settlement.bridge.0,
         payload: contract::withdrawal_message(&withdrawal),
     });
     Ok(draft)
@@ -329,10 +329,10 @@ fn handle_deposit(genesis: &Genesis, executed: &Executed, deposit: &Deposit) -> 
         _ => None,
     };
     let event = executed.events.iter().find_map(deposited).ok_or(incoherent(executed, "credited without an event"))?;
-    let sender = genesis.settlement.bridge.to_felt();
+    let sender = genesis.settlement.bridge.0;
     let body = DraftBody::Handler {
         selector: HANDLE_DEPOSIT,
-        calldata: vec![sender, deposit.token.to_felt(), deposit.recipient.0, deposit.amount.into()],
+        calldata: vec![sender, deposit.token.0, deposit.recipient.0, deposit.amount.into()],
         nonce: deposit.message_nonce,
         message_hash: deposit.message_hash,
     };

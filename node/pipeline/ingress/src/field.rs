@@ -5,8 +5,8 @@ use crate::decode::{address, felt};
 use crate::error::IngressError;
 use crate::snip12::{SHORT_STRING_LEN_MAX, short_string};
 use keel_types::{
-    Address, EthAddress, Felt, IncidentId, MessageHash, OrderType, Price, Qty, Reject, SelfTradeMode, Side, StarkKey,
-    TimeInForce, Ts, format_quantums,
+    Address, Felt, IncidentId, L1Address, MessageHash, OrderType, Price, Qty, SelfTradeMode, Side, StarkKey, TimeInForce,
+    Ts, format_quantums,
 };
 use serde_json::{Value, json};
 use starknet_types_core::hash::{Poseidon, StarkHash};
@@ -132,10 +132,8 @@ macro_rules! field {
 field!(Address, "ContractAddress", |v| encode v.0, typed hex(&v.0), wire hex(&v.0), schema reference("Address"), |name, value| address(name, value));
 field!(StarkKey, "felt", |v| encode v.0, typed hex(&v.0), wire hex(&v.0), schema reference("Felt"), |name, value| felt(name, value).map(StarkKey));
 field!(MessageHash, "felt", |v| encode v.0, typed hex(&v.0), wire hex(&v.0), schema reference("Felt"), |name, value| felt(name, value).map(MessageHash));
-field!(EthAddress, "felt", |v| encode v.to_felt(), typed hex(&v.to_felt()), wire digits(v), schema reference("EthAddress"), |name, value| {
-    // Zero is no recipient: the settlement layer's token would refuse it, and the money would be stuck.
-    let address = EthAddress::from_felt(&felt(name, value)?).filter(|address| *address != EthAddress::default());
-    address.ok_or(IngressError::Rejected(Reject::BadRecipient))
+field!(L1Address, "felt", |v| encode v.0, typed hex(&v.0), wire digits(v), schema reference("L1Address"), |name, value| {
+    felt(name, value).map(L1Address)
 });
 field!(Qty, "u128", |v| encode v.0.into(), typed digits(v.0), wire digits(v), schema reference("Decimal"), |name, value| {
     narrow(name, quantums(name, value)?).map(Qty)

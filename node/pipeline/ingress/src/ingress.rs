@@ -367,6 +367,7 @@ impl Ingress {
     /// `trade_typedData`: `{type, message}` to the JSON that a wallet signs. For every kind, supported or not.
     pub fn typed_data(&self, params: &Value) -> Result<Value, IngressError> {
         let message = decode::typed_data_request(params, self.0.shared.template_default())?;
+        message.check_recipient(&self.0.shared.genesis)?;
         Ok(snip12::typed_data_json(self.domain(), &message))
     }
 

@@ -5,7 +5,7 @@ use crate::error::IngressError;
 use crate::field::{FieldValue, Millis, Nonce, Quantums, ShortText};
 use crate::snip12;
 use keel_types::{
-    Address, Amount, AssetId, Command, EthAddress, Felt, Genesis, GrantSessionKey, IncidentId, MarketId, MessageHash,
+    Address, Amount, AssetId, Command, Felt, Genesis, GrantSessionKey, IncidentId, L1Address, MarketId, MessageHash,
     OpenSession, OrderType, Price, Qty, Reject, SelfTradeMode, SessionTerms, Side, Signed, StarkKey, TimeInForce,
     VALID_UNTIL_AHEAD_ORDER_MS_MAX, VALID_UNTIL_AHEAD_OTHER_MS_MAX,
 };
@@ -231,7 +231,7 @@ messages! {
         account: Address = "account",
         asset: ShortText = "asset",
         amount: Quantums = "amount",
-        recipient: EthAddress = "recipient",
+        recipient: L1Address = "recipient",
         nonce: Nonce = "nonce",
         valid_until: Millis = "validUntil",
     }
@@ -340,14 +340,27 @@ impl Message {
                 asset: asset(genesis, &m.asset)?,
                 amount: amount("amount", m.amount)?,
             }),
-            Message::Withdraw(m) => Command::Withdraw(keel_types::Withdraw {
-                signed,
-                asset: asset(genesis, &m.asset)?,
-                amount: amount("amount", m.amount)?,
-                recipient: m.recipient,
-            }),
+            Message::Withdraw(m) => {
+                self.check_recipient(genesis)?;
+                Command::Withdraw(keel_types::Withdraw {
+                    signed,
+                    asset: asset(genesis, &m.asset)?,
+                    amount: amount("amount", m.amount)?,
+                    recipient: m.recipient,
+                })
+            }
             Message::RestoreOrders(_) => return Err(IngressError::NotYetSupported),
         })
+    }
+
+    /// Refuses a withdrawal to what is no address of the chain's settlement layer: the money would be stuck.
+    pub(crate) fn check_recipient(&self, genesis: &Genesis) -> Result<(), IngressError> {
+        match self {
+            Message::Withdraw(m) if !genesis.settlement.layer.admits(m.recipient) => {
+                Err(IngressError::Rejected(Reject::BadRecipient))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ const OFFER_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DepositError {
     #[error("sent by {0}, not by the bridge")]
-    Sender(EthAddress),
+    Sender(L1Address),
     #[error("not a call of handle_deposit of the exchange")]
     Receiver,
     #[error("nonce {0} does not fit 64 bits")]
@@ -53,7 +53,7 @@ pub enum DepositError {
 /// # Errors
 /// The first thing that is not so.
 pub fn read_deposit(genesis: &Genesis, log: &DepositLog, head: u64) -> Result<Deposit, DepositError> {
-    let from = EthAddress(log.from.0.0);
+    let from = L1Address::ethereum(log.from.0.0);
     if from != genesis.settlement.bridge {
         return Err(DepositError::Sender(from));
     }
@@ -65,7 +65,7 @@ pub fn read_deposit(genesis: &Genesis, log: &DepositLog, head: u64) -> Result<De
         return Err(DepositError::Payload(log.payload.len()));
     };
     let unknown = || DepositError::Token(format!("{token_word:#x}"));
-    let token = felt(token_word).and_then(|token| EthAddress::from_felt(&token)).ok_or_else(unknown)?;
+    let token = felt(token_word).map(L1Address).ok_or_else(unknown)?;
     let asset = genesis.asset_of_token(token).and_then(|id| genesis.asset(id)).ok_or_else(unknown)?;
     let recipient = felt(recipient_word)
         .filter(|recipient| *recipient != Felt::ZERO && *recipient < address_bound())
@@ -83,7 +83,7 @@ pub fn read_deposit(genesis: &Genesis, log: &DepositLog, head: u64) -> Result<De
         to: genesis.exchange.0,
         nonce: message_nonce,
         selector: word_felt(HANDLE_DEPOSIT_SELECTOR),
-        payload: vec![token.to_felt(), recipient, Felt::from(amount)],
+        payload: vec![token.0, recipient, Felt::from(amount)],
     };
     Ok(Deposit {
         message_nonce,
@@ -257,10 +257,10 @@ mod tests {
 
     fn log(genesis: &Genesis) -> DepositLog {
         DepositLog {
-            from: genesis.settlement.bridge.0.into(),
+            from: crate::l1::eth(genesis.settlement.bridge),
             to: word(genesis.exchange.0),
             selector: HANDLE_DEPOSIT_SELECTOR,
-            payload: vec![word(genesis.assets[0].token.to_felt()), U256::from(77), U256::from(5_000_000)],
+            payload: vec![word(genesis.assets[0].token.0), U256::from(77), U256::from(5_000_000)],
             nonce: U256::from(9),
             block: 40,
             block_hash: B256::repeat_byte(4),

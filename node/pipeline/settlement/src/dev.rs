@@ -1,17 +1,17 @@
 //! Development only: contracts and money on a local settlement layer. Nothing of a node uses this.
 
 use crate::error::L1Error;
-use crate::l1::{L1, ask};
+use crate::l1::{L1, ask, eth};
 use crate::sender::{SendError, Sender};
 use alloy::network::EthereumWallet;
-use alloy::primitives::{Address as L1Address, Bytes, U256};
+use alloy::primitives::{Address as AlloyAddress, Bytes, U256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::TransactionReceipt;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolEvent;
 use keel_contracts::ethereum::{AppchainCore, AttestationRegistry, Bridge, CoreInit, TestToken, word};
 use keel_contracts::starknet::{config_hash, program_hash};
-use keel_types::{Address, AssetId, EthAddress, Genesis};
+use keel_types::{Address, AssetId, Genesis, L1Address};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,11 +30,11 @@ pub struct DevKeys {
     /// Deploys everything, from its first transaction on; governor of the core contract.
     pub deployer: PrivateKeySigner,
     /// Becomes the operator.
-    pub submitter: L1Address,
+    pub submitter: AlloyAddress,
     /// Becomes the one attestor.
-    pub attestor: L1Address,
+    pub attestor: AlloyAddress,
     /// May pause deposits.
-    pub guardian: L1Address,
+    pub guardian: AlloyAddress,
 }
 
 /// Why a development chain could not be set up or used.
@@ -48,7 +48,7 @@ pub enum DevError {
     Deploy { contract: &'static str, why: String },
     /// The addresses of genesis are those of a deployer without history.
     #[error("deploy: {contract} came to {found}, genesis says {expected}: the deployer has sent transactions before")]
-    OtherAddress { contract: &'static str, expected: EthAddress, found: EthAddress },
+    OtherAddress { contract: &'static str, expected: L1Address, found: L1Address },
     #[error("deploy: the settlement layer has chain id {found}, genesis says {expected}")]
     OtherChain { expected: u64, found: u64 },
     #[error("the genesis has no asset {0}")]
@@ -71,11 +71,11 @@ impl From<SendError> for DevError {
 pub async fn deploy_dev(endpoint: &str, genesis: &Arc<Genesis>, keys: &DevKeys) -> Result<(), DevError> {
     let l1 = L1::connect(endpoint, genesis.clone())?;
     let found = l1.provider.get_chain_id().await.map_err(L1Error::from)?;
-    if found != genesis.settlement.chain_id {
-        return Err(DevError::OtherChain { expected: genesis.settlement.chain_id, found });
+    if found != l1.chain_id {
+        return Err(DevError::OtherChain { expected: l1.chain_id, found });
     }
     let operator = l1.core.registerOperator(keys.submitter).calldata().clone();
-    let there = l1.provider.get_code_at(genesis.settlement.bridge.0.into()).await.map_err(L1Error::from)?;
+    let there = l1.provider.get_code_at(eth(genesis.settlement.bridge)).await.map_err(L1Error::from)?;
     if there.is_empty() {
         deploy_contracts(&deployer(endpoint, keys)?, genesis, keys).await?;
     }
@@ -108,7 +108,7 @@ async fn deploy_contracts(provider: &DynProvider, genesis: &Genesis, keys: &DevK
     let cap = |max: i128, unit: u64| U256::from(max.unsigned_abs() / u128::from(unit)).saturating_mul(U256::from(1_000));
     let listed = genesis.assets.iter().map(|asset| {
         let cap_max = (U256::ONE << 127) - U256::ONE;
-        (L1Address::from(asset.token.0), cap(asset.deposit_max.0, asset.quantums_per_l1_unit).min(cap_max))
+        (eth(asset.token), cap(asset.deposit_max.0, asset.quantums_per_l1_unit).min(cap_max))
     });
     let (tokens, caps) = listed.unzip();
     let bridge = Bridge::deploy(provider.clone(), *core.address(), word(genesis.exchange.0), keys.guardian, tokens, caps)
@@ -126,8 +126,8 @@ fn deployer(endpoint: &str, keys: &DevKeys) -> Result<DynProvider, DevError> {
     Ok(provider.erased())
 }
 
-fn at_address(contract: &'static str, expected: EthAddress, found: L1Address) -> Result<(), DevError> {
-    let found = EthAddress(found.0.0);
+fn at_address(contract: &'static str, expected: L1Address, found: AlloyAddress) -> Result<(), DevError> {
+    let found = L1Address::ethereum(found.0.0);
     if expected == found { Ok(()) } else { Err(DevError::OtherAddress { contract, expected, found }) }
 }
 
@@ -151,7 +151,7 @@ pub async fn fund(
     recipient: Address,
 ) -> Result<Funded, DevError> {
     let l1 = L1::connect(endpoint, genesis.clone())?;
-    let token = L1Address::from(genesis.asset(asset).ok_or(DevError::UnknownAsset(asset))?.token.0);
+    let token = eth(genesis.asset(asset).ok_or(DevError::UnknownAsset(asset))?.token);
     let (contract, amount) = (TestToken::new(token, l1.provider.clone()), U256::from(amount));
     let (mint, approve) = (contract.mint(depositor.address(), amount), contract.approve(*l1.bridge.address(), amount));
     send(&l1, depositor, token, mint.calldata().clone()).await?;
@@ -176,21 +176,21 @@ pub async fn claim(
     claim: &crate::WithdrawalClaim,
 ) -> Result<(), DevError> {
     let l1 = L1::connect(endpoint, genesis.clone())?;
-    send(&l1, payer, claim.to.0.into(), claim.calldata.clone().into()).await.map(drop)
+    send(&l1, payer, eth(claim.to), claim.calldata.clone().into()).await.map(drop)
 }
 
 /// Token units that `owner` holds on the settlement layer.
 ///
 /// # Errors
 /// See [`DevError`].
-pub async fn balance(endpoint: &str, genesis: &Arc<Genesis>, asset: AssetId, owner: EthAddress) -> Result<u128, DevError> {
+pub async fn balance(endpoint: &str, genesis: &Arc<Genesis>, asset: AssetId, owner: L1Address) -> Result<u128, DevError> {
     let l1 = L1::connect(endpoint, genesis.clone())?;
-    let token = L1Address::from(genesis.asset(asset).ok_or(DevError::UnknownAsset(asset))?.token.0);
-    let balance = ask(TestToken::new(token, l1.provider.clone()).balanceOf(owner.0.into())).await?;
+    let token = eth(genesis.asset(asset).ok_or(DevError::UnknownAsset(asset))?.token);
+    let balance = ask(TestToken::new(token, l1.provider.clone()).balanceOf(eth(owner))).await?;
     Ok(u128::try_from(balance).unwrap_or(u128::MAX))
 }
 
-async fn send(l1: &L1, from: &PrivateKeySigner, to: L1Address, data: Bytes) -> Result<TransactionReceipt, DevError> {
+async fn send(l1: &L1, from: &PrivateKeySigner, to: AlloyAddress, data: Bytes) -> Result<TransactionReceipt, DevError> {
     let sender = Sender::new(l1.clone(), from.clone(), POLL, REPLACE_AFTER);
     Ok(sender.transact(to, data, None, &mut |_| Ok(())).await?)
 }
@@ -206,8 +206,8 @@ pub(crate) mod tests {
 
     /// A genesis whose contracts are those of anvil's first account.
     pub(crate) fn genesis() -> Genesis {
-        let deployer = L1Address::from([0xf3; 20]);
-        let created = |nonce: u64| EthAddress(deployer.create(nonce).0.0);
+        let deployer = AlloyAddress::from([0xf3; 20]);
+        let created = |nonce: u64| L1Address::ethereum(deployer.create(nonce).0.0);
         let felt = |value: u64| Felt::from(value);
         let asset = |symbol: &str, nonce, quantums_per_l1_unit| AssetSpec {
             symbol: symbol.into(),
@@ -225,7 +225,7 @@ pub(crate) mod tests {
             sequencer: Address(felt(77)),
             block_key: StarkKey(felt(5)),
             settlement: SettlementSpec {
-                chain_id: 31_337,
+                layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata },
                 core: created(4),
                 bridge: created(5),
                 registry: created(3),

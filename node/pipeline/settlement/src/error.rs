@@ -3,6 +3,7 @@ use alloy::primitives::Bytes;
 use alloy::sol_types::{SolInterface, decode_revert_reason};
 use alloy::transports::{RpcError, TransportError};
 use keel_contracts::ethereum::{AttestationRegistry, Bridge};
+use keel_types::SettlementLayer;
 
 /// What went wrong between us and the settlement layer.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub enum L1Error {
     /// No contract where genesis says one is, or one of another shape.
     #[error("no contract of ours at its address: {0}")]
     NotOurs(String),
+    /// The chain settles somewhere else.
+    #[error("the chain settles on {0}")]
+    OtherLayer(SettlementLayer),
     /// An answer that the rules of the settlement layer do not allow.
     #[error("the settlement layer contradicts itself: {0}")]
     Contradiction(String),

@@ -18,7 +18,7 @@ use crate::l1::L1;
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::{Address, U256};
 use keel_contracts::ethereum::Bridge::BridgeEvents;
-use keel_types::{AssetId, Bytes32, EthAddress};
+use keel_types::{AssetId, Bytes32, L1Address};
 use std::collections::BTreeMap;
 
 /// The escrow of every asset at one block.
@@ -34,7 +34,7 @@ pub struct EscrowFigures {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TokenFigures {
     pub asset: AssetId,
-    pub token: EthAddress,
+    pub token: L1Address,
     /// [`keel_types::AssetSpec::quantums_per_l1_unit`].
     pub quantums_per_unit: u64,
     /// The bridge's own counter.
@@ -142,7 +142,7 @@ impl L1 {
 
 fn put(tokens: &mut [TokenFigures], event: BridgeEvents) -> Result<(), L1Error> {
     // Only listed tokens can be in these events, and the listing is compared with genesis at start.
-    let of = |tokens: &[TokenFigures], token: Address| tokens.iter().position(|t| t.token.0 == token.0.0);
+    let of = |tokens: &[TokenFigures], token: Address| tokens.iter().position(|t| t.token == L1Address::ethereum(token.0.0));
     match event {
         BridgeEvents::DepositSent(sent) => {
             let deposit = EscrowDeposit { amount: small(sent.amount)?, refunded: false };
@@ -183,7 +183,7 @@ mod tests {
     fn figures(counter: u128, deposits: &[(u64, u128, bool)], claims: &[(u64, u128)]) -> TokenFigures {
         TokenFigures {
             asset: AssetId(0),
-            token: EthAddress([1; 20]),
+            token: L1Address::ethereum([1; 20]),
             quantums_per_unit: 100,
             counter,
             balance: counter + 1,

@@ -10,7 +10,7 @@ use alloy::sol_types::{SolEvent, SolEventInterface};
 use alloy::transports::http::reqwest::{Client, Url};
 use keel_contracts::ethereum::{AppchainCore, AttestationRegistry, Bridge, HANDLE_DEPOSIT_SELECTOR, TestToken, felt, word};
 use keel_contracts::starknet::{config_hash, program_hash};
-use keel_types::{Bytes32, EthAddress, Felt, Genesis, Height};
+use keel_types::{Bytes32, Felt, Genesis, Height, L1Address, SettlementLayer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,8 @@ const LOG_BLOCKS_MAX: u64 = 5_000;
 pub struct L1 {
     pub(crate) provider: DynProvider,
     pub(crate) genesis: Arc<Genesis>,
+    /// EIP-155 id.
+    pub(crate) chain_id: u64,
     pub(crate) core: AppchainCore::AppchainCoreInstance<DynProvider>,
     pub(crate) registry: AttestationRegistry::AttestationRegistryInstance<DynProvider>,
     pub(crate) bridge: Bridge::BridgeInstance<DynProvider>,
@@ -66,8 +68,11 @@ impl L1 {
     /// Connects to `endpoint`, which need not answer yet.
     ///
     /// # Errors
-    /// The address cannot be parsed.
+    /// The address cannot be parsed, or the chain settles elsewhere than on Ethereum.
     pub fn connect(endpoint: &str, genesis: Arc<Genesis>) -> Result<L1, L1Error> {
+        let SettlementLayer::Ethereum { chain_id, .. } = genesis.settlement.layer else {
+            return Err(L1Error::OtherLayer(genesis.settlement.layer));
+        };
         let url: Url = endpoint.parse().map_err(|error| L1Error::Unreachable(format!("{endpoint}: {error}")))?;
         let client = Client::builder().timeout(REQUEST_TIMEOUT).connect_timeout(REQUEST_TIMEOUT).build();
         let client = client.map_err(|error| L1Error::Unreachable(error.to_string()))?;
@@ -75,11 +80,12 @@ impl L1 {
         let provider = ProviderBuilder::new().disable_recommended_fillers().connect_reqwest(client, url).erased();
         let spec = &genesis.settlement;
         Ok(L1 {
-            core: AppchainCore::new(spec.core.0.into(), provider.clone()),
-            registry: AttestationRegistry::new(spec.registry.0.into(), provider.clone()),
-            bridge: Bridge::new(spec.bridge.0.into(), provider.clone()),
+            core: AppchainCore::new(eth(spec.core), provider.clone()),
+            registry: AttestationRegistry::new(eth(spec.registry), provider.clone()),
+            bridge: Bridge::new(eth(spec.bridge), provider.clone()),
             provider,
             genesis,
+            chain_id,
         })
     }
 
@@ -90,11 +96,11 @@ impl L1 {
     pub async fn check(&self) -> Result<(), CheckError> {
         let spec = &self.genesis.settlement;
         let chain_id = self.provider.get_chain_id().await.map_err(L1Error::from)?;
-        same("the chain id", spec.chain_id, chain_id)?;
+        same("the chain id", self.chain_id, chain_id)?;
         for (what, address) in
             [("the core contract", spec.core), ("the bridge", spec.bridge), ("the registry", spec.registry)]
         {
-            let code = self.provider.get_code_at(address.0.into()).await.map_err(L1Error::from)?;
+            let code = self.provider.get_code_at(eth(address)).await.map_err(L1Error::from)?;
             if code.is_empty() {
                 let (expected, found) = (format!("a contract at {address}"), "nothing".into());
                 return Err(CheckError::Differs { what, expected, found });
@@ -104,11 +110,11 @@ impl L1 {
         same_hex("programHash", word(ours), ask(self.core.programHash()).await?)?;
         let ours = config_hash(self.genesis.chain_id.0, self.genesis.fee_token);
         same_hex("configHash", word(ours), ask(self.core.configHash()).await?)?;
-        same("the fact registry", Address::from(spec.registry.0), ask(self.core.verifier()).await?)?;
-        same("the bridge's core contract", Address::from(spec.core.0), ask(self.bridge.core()).await?)?;
+        same("the fact registry", eth(spec.registry), ask(self.core.verifier()).await?)?;
+        same("the bridge's core contract", eth(spec.core), ask(self.bridge.core()).await?)?;
         same_hex("the bridge's exchange", word(self.genesis.exchange.0), ask(self.bridge.exchange()).await?)?;
         for asset in &self.genesis.assets {
-            if ask(self.bridge.cap(asset.token.0.into())).await?.is_zero() {
+            if ask(self.bridge.cap(eth(asset.token))).await?.is_zero() {
                 let expected = format!("{} listed at {}", asset.symbol, asset.token);
                 return Err(CheckError::Differs { what: "a token of the bridge", expected, found: "not listed".into() });
             }
@@ -231,10 +237,10 @@ impl L1 {
     }
 
     /// The bridge's counter and its balance of a token, at one block. Units of the token.
-    pub(crate) async fn escrow_at(&self, token: EthAddress, block: B256) -> Result<(U256, U256), L1Error> {
+    pub(crate) async fn escrow_at(&self, token: L1Address, block: B256) -> Result<(U256, U256), L1Error> {
         let pinned = BlockId::hash(block);
-        let counter = ask(self.bridge.escrow(token.0.into()).block(pinned)).await?;
-        let contract = TestToken::new(token.0.into(), self.provider.clone());
+        let counter = ask(self.bridge.escrow(eth(token)).block(pinned)).await?;
+        let contract = TestToken::new(eth(token), self.provider.clone());
         let balance = ask(contract.balanceOf(*self.bridge.address()).block(pinned)).await?;
         Ok((counter, balance))
     }
@@ -249,6 +255,11 @@ impl L1 {
         }
         Ok(logs)
     }
+}
+
+/// An address of genesis or of a command, whose range was checked by layer when it was read.
+pub(crate) fn eth(address: L1Address) -> Address {
+    address.to_ethereum().expect("an address of a chain that settles on Ethereum has 160 bits").into()
 }
 
 /// Calls, with the answer's error as ours.

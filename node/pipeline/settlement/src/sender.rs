@@ -114,7 +114,7 @@ impl Sender {
             .with_input(data)
             .with_value(value)
             .with_nonce(nonce)
-            .with_chain_id(self.l1.genesis.settlement.chain_id);
+            .with_chain_id(self.l1.chain_id);
         let mut flight = match self.take_up(before, &call, nonce).await? {
             Some(flight) => flight,
             None => {

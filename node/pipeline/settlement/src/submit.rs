@@ -386,7 +386,7 @@ impl Submitter {
         if !ask(self.l1.registry.isValid(fact)).await? {
             self.view.submitter(SubmitterState::Attesting(id));
             let registry = *self.l1.registry.address();
-            let digest = attestation_digest(self.l1.genesis.settlement.chain_id, registry, fact);
+            let digest = attestation_digest(self.l1.chain_id, registry, fact);
             let signature =
                 self.keys.attestor.sign_hash_sync(&digest).map_err(|error| SendError::Sign(error.to_string()))?;
             let signatures =

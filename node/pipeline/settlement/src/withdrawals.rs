@@ -1,11 +1,12 @@
 //! Withdrawals as the settlement layer sees them. [spec settlement, Messages and money]
 
+use crate::l1::eth;
 use alloy::primitives::U256;
 use alloy::sol_types::SolCall;
 use keel_batches::MessageToL1;
 use keel_contracts::ethereum::Bridge;
 use keel_contracts::starknet::withdrawal_message;
-use keel_types::{Bytes32, EthAddress, Genesis, Withdrawal};
+use keel_types::{Bytes32, Genesis, L1Address, Withdrawal};
 
 /// How a withdrawal is finished. Anybody may.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,7 +14,7 @@ pub struct WithdrawalClaim {
     /// Key of its message in `l2ToL1Messages`.
     pub message_hash: Bytes32,
     /// The bridge.
-    pub to: EthAddress,
+    pub to: L1Address,
     /// Call data that pays the recipient.
     pub calldata: Vec<u8>,
 }
@@ -28,8 +29,8 @@ pub fn withdrawal_claim(genesis: &Genesis, withdrawal: &Withdrawal) -> Withdrawa
 /// `Bridge.withdraw(token, recipient, amount, withdrawalId)`.
 pub fn claim_calldata(withdrawal: &Withdrawal) -> Vec<u8> {
     Bridge::withdrawCall {
-        token: withdrawal.token.0.into(),
-        recipient: withdrawal.recipient.0.into(),
+        token: eth(withdrawal.token),
+        recipient: eth(withdrawal.recipient),
         amount: U256::from(withdrawal.l1_amount),
         withdrawalId: U256::from(withdrawal.id),
     }

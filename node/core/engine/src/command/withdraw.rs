@@ -20,8 +20,9 @@ impl Engine {
         if c.amount.0 % unit != 0 {
             return Err(Reject::AmountNotWithdrawable);
         }
-        // The bridge pays neither: the message would stay on the core contract for good.
-        if c.recipient == EthAddress::default() || c.recipient == self.rules.genesis.settlement.bridge {
+        // To what is no address there, or to itself, the bridge pays nothing: the message would stay on the core contract for good.
+        let settlement = &self.rules.genesis.settlement;
+        if !settlement.layer.admits(c.recipient) || c.recipient == settlement.bridge {
             return Err(Reject::BadRecipient);
         }
         self.may_take_out(account, c.asset, c.amount.0)?;

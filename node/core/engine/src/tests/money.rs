@@ -102,7 +102,7 @@ fn a_deposit_of_an_unknown_token_or_recipient_is_refused() {
     let Command::Deposit(good) = world.deposit('a', QUOTE, 500) else { panic!("a deposit") };
     let address = |felt: Felt| Address(felt);
     for (bad, reject) in [
-        (Deposit { token: EthAddress([99; 20]), ..good }, Reject::UnknownAsset),
+        (Deposit { token: L1Address::ethereum([99; 20]), ..good }, Reject::UnknownAsset),
         (Deposit { recipient: address(Felt::ZERO), ..good }, Reject::BadRecipient),
         (Deposit { recipient: address(address_bound()), ..good }, Reject::BadRecipient),
         (Deposit { amount: u128::MAX, ..good }, Reject::DepositRefused),
@@ -115,6 +115,30 @@ fn a_deposit_of_an_unknown_token_or_recipient_is_refused() {
     let last = address(address_bound() - Felt::ONE);
     let events = world.apply(Command::Deposit(Deposit { recipient: last, ..good }));
     assert!(matches!(events[..], [Event::Deposited { account, amount: Amount(500), .. }] if account == last));
+}
+
+#[test]
+fn a_withdrawal_to_no_address_of_the_settlement_layer_is_refused() {
+    use keel_types::*;
+    let starknet = SettlementLayer::Starknet { chain_id: FeltBytes(Felt::ONE) };
+    let wide = L1Address(Felt::TWO.pow(160u32));
+    for (layer, recipient, accepted) in [
+        (genesis().settlement.layer, L1Address::default(), false),
+        (genesis().settlement.layer, genesis().settlement.bridge, false),
+        (genesis().settlement.layer, wide, false),
+        (starknet, wide, true),
+        (starknet, L1Address(address_bound()), false),
+    ] {
+        let mut genesis = genesis();
+        genesis.settlement.layer = layer;
+        let mut world = World::funded(genesis);
+        let signed = world.sign('a');
+        let withdraw = Withdraw { signed, asset: QUOTE, amount: Amount(100), recipient };
+        let events = world.apply(Command::Withdraw(withdraw));
+        let done = events.iter().any(|event| matches!(event, Event::Withdrawn(w) if w.recipient == recipient));
+        let refused = matches!(events[..], [Event::Rejected { reject: Reject::BadRecipient, .. }]);
+        assert!(done == accepted && refused != accepted, "{layer}: {recipient}: {events:?}");
+    }
 }
 
 #[test]

@@ -235,7 +235,7 @@ impl Stream {
                 world.engine.account(&signed.account).map_or(0, |view| keel_ledger::withdrawable(&view.margin, false));
             amount = Amount(margin / 100 * 100);
         }
-        Command::Withdraw(Withdraw { signed, asset, amount, recipient: EthAddress([5; 20]) })
+        Command::Withdraw(Withdraw { signed, asset, amount, recipient: L1Address::ethereum([5; 20]) })
     }
 
     fn prices(&mut self, world: &World) -> Command {

@@ -235,7 +235,7 @@ impl Run {
                 signed: self.world.sign(actor),
                 asset: asset(symbol),
                 amount: Amount(i128::from(quantums(amount))),
-                recipient: EthAddress([9; 20]),
+                recipient: L1Address::ethereum([9; 20]),
             }),
             ["again"] => self.last[&actor].clone(),
             ["twist"] => {

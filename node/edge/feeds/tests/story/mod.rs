@@ -12,7 +12,7 @@ pub const ACTORS: u64 = 6;
 pub fn genesis() -> Genesis {
     let asset = |symbol: &str, n: u8, unit: u64| AssetSpec {
         symbol: symbol.into(),
-        token: EthAddress([n; 20]),
+        token: L1Address::ethereum([n; 20]),
         quantums_per_l1_unit: unit,
         deposit_max: Amount(i128::from(UNIT) * 1_000_000),
     };
@@ -53,10 +53,10 @@ pub fn genesis() -> Genesis {
         sequencer: Address(felt(5)),
         block_key: StarkKey(felt(6)),
         settlement: SettlementSpec {
-            chain_id: 31_337,
-            core: EthAddress([1; 20]),
-            bridge: EthAddress([2; 20]),
-            registry: EthAddress([3; 20]),
+            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata },
+            core: L1Address::ethereum([1; 20]),
+            bridge: L1Address::ethereum([2; 20]),
+            registry: L1Address::ethereum([3; 20]),
             deposit_depth: 3,
             confirm_depth: 3,
         },
@@ -139,7 +139,7 @@ impl Story {
     pub fn deposit(&self, message_nonce: u64, recipient: Address, token: u8, amount: u128) -> Command {
         Command::Deposit(Deposit {
             message_nonce,
-            token: EthAddress([token; 20]),
+            token: L1Address::ethereum([token; 20]),
             recipient,
             amount,
             message_hash: Bytes32::default(),
@@ -182,7 +182,7 @@ impl Story {
                 signed: self.signed(actor),
                 asset: QUOTE,
                 amount: Amount(100),
-                recipient: EthAddress([9; 20]),
+                recipient: L1Address::ethereum([9; 20]),
             }),
             96 => Command::EnterSafeMode(EnterSafeMode {
                 incident: IncidentId(self.engine.phase().incident.0 + 1),

@@ -2,7 +2,7 @@
 //! that the code uses, and from the message definitions of ingress; and a list of the `starknet_*` methods, which Starknet's own documents
 //! describe.
 //!
-//! Types are written as text: `uint`, `decimal`, `ms`, `felt`, `eth`, `hash`, `bool`, `text`; `?x` may be null, `[x]` is a list,
+//! Types are written as text: `uint`, `decimal`, `ms`, `felt`, `l1`, `hash`, `bool`, `text`; `?x` may be null, `[x]` is a list,
 //! `a|b` one of two, and anything that begins with a capital letter is one of [types].
 
 mod starknet;

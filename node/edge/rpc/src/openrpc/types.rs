@@ -101,8 +101,8 @@ const OBJECTS: &[(&str, &str)] = &[
          fact:hash settlement:?Submission",
     ),
     ("StatePoint", "height:?uint root:felt blockHash:felt"),
-    ("MessageToL1", "from:felt to:eth payload:[felt] hash:hash"),
-    ("MessageToL2", "from:eth to:felt nonce:uint selector:felt payload:[felt] hash:hash"),
+    ("MessageToL1", "from:felt to:l1 payload:[felt] hash:hash"),
+    ("MessageToL2", "from:l1 to:felt nonce:uint selector:felt payload:[felt] hash:hash"),
     ("DataBrief", "kind:text words:uint pages:uint"),
     ("Submission", "transactionHash:hash block:?uint"),
     ("BatchData", "batch:uint kind:text page:uint pages:uint words:[felt]"),
@@ -110,15 +110,15 @@ const OBJECTS: &[(&str, &str)] = &[
     ("DepositPending", "messageNonce:uint status:text l1Block:uint l1TransactionHash:hash depth:uint depthNeeded:uint"),
     (
         "DepositExecuted",
-        "messageNonce:uint messageHash:hash account:felt token:eth l1Amount:uint l1Block:uint l1BlockHash:hash \
+        "messageNonce:uint messageHash:hash account:felt token:l1 l1Amount:uint l1Block:uint l1BlockHash:hash \
          l1TransactionHash:hash seq:uint ts:ms block:?uint status:text asset?:text amount?:decimal reason?:text",
     ),
     (
         "Withdrawal",
-        "id:uint account:felt asset:text amount:decimal l1Amount:uint token:eth recipient:eth messageHash:hash message:MessageToL1 \
+        "id:uint account:felt asset:text amount:decimal l1Amount:uint token:l1 recipient:l1 messageHash:hash message:MessageToL1 \
          seq:uint ts:ms block:?uint batch:?uint status:text claimable:bool claim:Claim",
     ),
-    ("Claim", "to:eth data:text"),
+    ("Claim", "to:l1 data:text"),
     // Sessions.
     ("LoggedIn", "+Executed account:felt"),
     ("CancelOnDisconnect", "account:felt enabled:bool"),
@@ -131,7 +131,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ("TransferHistory", "+Page transfers:[Transfer]"),
     ("Transfer", "account:felt recipient:felt asset:text amount:decimal hash:felt seq:uint ts:ms"),
     ("WithdrawalHistory", "+Page withdrawals:[PastWithdrawal]"),
-    ("PastWithdrawal", "id:uint asset:text amount:decimal recipient:eth hash:felt seq:uint ts:ms"),
+    ("PastWithdrawal", "id:uint asset:text amount:decimal recipient:l1 hash:felt seq:uint ts:ms"),
     ("LiquidationHistory", "+Page liquidations:[LiquidationReceipt]"),
     (
         "LiquidationReceipt",
@@ -220,7 +220,7 @@ fn scalar_name(of: &str) -> &str {
         "decimal" => "Decimal",
         "ms" => "Milliseconds",
         "felt" => "Felt",
-        "eth" => "EthAddress",
+        "l1" => "L1Address",
         "hash" => "Bytes32",
         other => other,
     }
@@ -294,7 +294,10 @@ fn scalars() -> Map<String, Value> {
         ),
         ("Felt".into(), text("^0x[0-9a-fA-F]{1,64}$", "A field element of Starknet, below its prime.")),
         ("Address".into(), text("^0x[0-9a-fA-F]{1,64}$", "An account: at least 1 and below 2^251 - 256.")),
-        ("EthAddress".into(), text("^0x[0-9a-fA-F]{1,40}$", "An address on the settlement layer.")),
+        (
+            "L1Address".into(),
+            text("^0x[0-9a-fA-F]{1,64}$", "An address on the settlement layer: 40 digits on Ethereum, a felt on Starknet."),
+        ),
         ("Bytes32".into(), text("^0x[0-9a-f]{64}$", "32 bytes.")),
         (
             "Signature".into(),

@@ -6,7 +6,7 @@ use super::state::{has_entry_point, state};
 use super::{Answer, Dialect, StarknetError, sealed, transactions};
 use crate::context::Shared;
 use crate::error::RpcError;
-use keel_types::{EthAddress, Felt};
+use keel_types::{Felt, L1Address};
 use serde_json::{Value, json};
 
 /// What the errors say.
@@ -105,10 +105,7 @@ fn nothing_ran(name: &str, initial_reads: bool) -> Value {
 pub(super) fn estimate_message_fee(shared: &Shared, dialect: &Dialect, arguments: &mut Arguments) -> Answer {
     let fields = ["from_address", "to_address", "entry_point_selector", "payload"];
     let mut message = arguments.object("message", &fields)?;
-    let from: EthAddress = message
-        .text("from_address")?
-        .parse()
-        .map_err(|_| RpcError::params("from_address", "expected 0x and 40 hex digits"))?;
+    let from = sender(shared, &mut message)?;
     let (to, _) = (message.felt("to_address")?, message.felt("entry_point_selector")?);
     message.felts("payload")?;
     if state(shared, arguments.block_id("block_id")?)?.class_hash(&to)?.is_none() {
@@ -119,6 +116,12 @@ pub(super) fn estimate_message_fee(shared: &Shared, dialect: &Dialect, arguments
     }
     let handled = from == shared.genesis.settlement.bridge && to == shared.genesis.exchange.0;
     Err(StarknetError::ContractError(if handled { NOT_EXECUTED } else { NO_HANDLER }).into())
+}
+
+/// `from_address` of a message: an address of the settlement layer. [OpenRPC, MSG_FROM_L1: an Ethereum address has 40 digits]
+fn sender(shared: &Shared, message: &mut Arguments) -> Result<L1Address, RpcError> {
+    let layer = shared.genesis.settlement.layer;
+    layer.parse_address(&message.text("from_address")?).map_err(|why| RpcError::params("from_address", why))
 }
 
 pub(super) fn trace(shared: &Shared, _: &Dialect, arguments: &mut Arguments) -> Answer {

@@ -53,7 +53,7 @@ fn a_deposit_is_pending_then_credited() {
         (&json!("CREDITED"), &json!("USDC"), &json!("100000"))
     );
     assert_eq!((&credited["l1Amount"], &credited["block"]), (&json!("100000000000"), &json!("1")));
-    node.system(node.deposit(9, EthAddress([0xee; 20]), story.maker.account, 5));
+    node.system(node.deposit(9, L1Address::ethereum([0xee; 20]), story.maker.account, 5));
     let refused = node.call("bridge_getDeposit", json!({"messageNonce": "9"})).expect("known");
     assert_eq!(refused["status"], "REFUSED");
 }

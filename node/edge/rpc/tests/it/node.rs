@@ -291,13 +291,13 @@ impl Node {
         self.call("trade_register", request).expect("registered");
     }
 
-    pub fn deposit(&self, message_nonce: u64, token: EthAddress, recipient: Address, amount: u128) -> Command {
+    pub fn deposit(&self, message_nonce: u64, token: L1Address, recipient: Address, amount: u128) -> Command {
         let message = keel_batches::MessageToL2 {
             from: self.genesis.settlement.bridge,
             to: self.genesis.exchange.0,
             nonce: message_nonce,
             selector: keel_contracts::starknet::starknet_keccak("handle_deposit"),
-            payload: vec![token.to_felt(), recipient.0, Felt::from(amount)],
+            payload: vec![token.0, recipient.0, Felt::from(amount)],
         };
         Command::Deposit(Deposit {
             message_nonce,

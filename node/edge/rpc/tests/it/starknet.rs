@@ -398,7 +398,7 @@ fn the_messages_of_an_l1_transaction_are_listed_in_the_order_of_sending() {
     assert_eq!(finalities(&listed), ["ACCEPTED_ON_L2"; 4]);
     let open = go_on(&story);
     // One that is refused has no transaction.
-    let refused = node.system(node.deposit(7, EthAddress([0x99; 20]), story.taker.account, 5));
+    let refused = node.system(node.deposit(7, L1Address::ethereum([0x99; 20]), story.taker.account, 5));
     assert!(refused.iter().any(|event| matches!(event, Event::DepositRefused { .. })), "{refused:?}");
     story.settle();
     for (path, _) in VERSIONS {

@@ -87,7 +87,7 @@ impl Chain {
             contract: to,
             selector: HANDLE_DEPOSIT,
             nonce,
-            calldata: [vec![from.to_felt()], message.payload.clone()].concat(),
+            calldata: [vec![from.0], message.payload.clone()].concat(),
             message_hash: message.hash(),
         };
         let receipt = Receipt { transaction_hash: call.hash, ..Default::default() };
@@ -124,10 +124,10 @@ fn genesis() -> Genesis {
         sequencer: address(77),
         block_key: StarkKey(felt(5)),
         settlement: SettlementSpec {
-            chain_id: 31_337,
-            core: EthAddress([1; 20]),
-            bridge: EthAddress([2; 20]),
-            registry: EthAddress([3; 20]),
+            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata },
+            core: L1Address::ethereum([1; 20]),
+            bridge: L1Address::ethereum([2; 20]),
+            registry: L1Address::ethereum([3; 20]),
             deposit_depth: 3,
             confirm_depth: 2,
         },

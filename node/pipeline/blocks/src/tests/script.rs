@@ -33,7 +33,7 @@ pub(super) fn genesis() -> Genesis {
     };
     let asset = |symbol: &str, token: u8, quantums_per_l1_unit| AssetSpec {
         symbol: symbol.into(),
-        token: EthAddress([token; 20]),
+        token: L1Address::ethereum([token; 20]),
         quantums_per_l1_unit,
         deposit_max: Amount(MONEY_MAX),
     };
@@ -48,10 +48,10 @@ pub(super) fn genesis() -> Genesis {
         sequencer: address(0x0_9000),
         block_key: StarkKey(get_public_key(&secret())),
         settlement: SettlementSpec {
-            chain_id: 31337,
-            core: EthAddress([0xc0; 20]),
-            bridge: EthAddress([0xb0; 20]),
-            registry: EthAddress([0xa0; 20]),
+            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata },
+            core: L1Address::ethereum([0xc0; 20]),
+            bridge: L1Address::ethereum([0xb0; 20]),
+            registry: L1Address::ethereum([0xa0; 20]),
             deposit_depth: 3,
             confirm_depth: 3,
         },
@@ -312,7 +312,7 @@ impl<'a> Script<'a> {
     }
 
     fn withdraw(&mut self, account: Address, units: u64) -> (Command, Vec<Event>, Vec<StateWrite>) {
-        let (amount, recipient) = (Amount(i128::from(units) * 100), EthAddress([0x77; 20]));
+        let (amount, recipient) = (Amount(i128::from(units) * 100), L1Address::ethereum([0x77; 20]));
         let signed = self.signed(account);
         self.withdrawals += 1;
         let withdrawal = Withdrawal {

@@ -77,8 +77,7 @@ async fn register_withdraw_and_cancels_become_their_commands() {
         let params = door.signed(kind, fields, &trader);
         door.submit(kind, params).await.expect("admitted");
     }
-    let mut eth = EthAddress::default();
-    eth.0[19] = 0xff;
+    let eth = L1Address(Felt::from(0xff));
     let commands: Vec<Command> = door.queued().into_iter().map(|submission| submission.command).collect();
     let [
         Command::Cancel(cancel),

@@ -20,7 +20,7 @@ pub const PEER: ConnectionId = ConnectionId(1);
 pub fn genesis() -> Genesis {
     let asset = |symbol: &str, id: u8| AssetSpec {
         symbol: symbol.into(),
-        token: EthAddress([id; 20]),
+        token: L1Address::ethereum([id; 20]),
         quantums_per_l1_unit: 100,
         deposit_max: Amount(MONEY_MAX),
     };
@@ -56,10 +56,10 @@ pub fn genesis() -> Genesis {
         sequencer: zero,
         block_key: StarkKey::default(),
         settlement: SettlementSpec {
-            chain_id: 31_337,
-            core: EthAddress::default(),
-            bridge: EthAddress::default(),
-            registry: EthAddress::default(),
+            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata },
+            core: L1Address::default(),
+            bridge: L1Address::default(),
+            registry: L1Address::default(),
             deposit_depth: 1,
             confirm_depth: 1,
         },

@@ -44,7 +44,7 @@ fn one_of_each() -> Vec<Message> {
     let (account, nonce, valid_until) = (alice().account, Nonce(u64::MAX), Millis(NOW_MS));
     let text = |text| ShortText::new(text).expect("short");
     let order = MessageHash(Felt::from(0xabc));
-    let eth = EthAddress([0xee; 20]);
+    let eth = L1Address::ethereum([0xee; 20]);
     vec![
         Message::Register(message::Register { account, key: alice().key, template: text("keel"), nonce, valid_until }),
         Message::SessionKey(message::SessionKey {

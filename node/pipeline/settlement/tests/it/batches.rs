@@ -1,5 +1,5 @@
 use crate::chain::{Chain, felt};
-use crate::world::World;
+use crate::world::{World, eth};
 use alloy::primitives::{B256, U256};
 use alloy::signers::SignerSync;
 use alloy::sol_types::SolEvent;
@@ -179,7 +179,7 @@ async fn a_batch_whose_message_is_not_on_the_contract_is_not_submitted() {
         return;
     };
     world.chain.grow(1, 0);
-    let never_sent = world.chain.deposit(5, vec![world.genesis.assets[0].token.to_felt(), felt(7), felt(8)]);
+    let never_sent = world.chain.deposit(5, vec![world.genesis.assets[0].token.0, felt(7), felt(8)]);
     world.chain.grow_with(never_sent);
     let node = world.start();
     world.until_state(&node, |state| matches!(state, SubmitterState::Failing(why) if why.contains("message 5"))).await;
@@ -203,7 +203,7 @@ async fn a_wrong_root_an_unattested_fact_and_a_stranger_are_refused_by_name() {
     let words = |felts: &[Felt]| felts.iter().copied().map(word).collect::<Vec<U256>>();
     let DataAvailability::Calldata { words: data } = &batch.content.data;
     let (output, data) = (words(&batch.output), words(data));
-    let core = AppchainCore::new(world.genesis.settlement.core.0.into(), world.anvil.provider.clone());
+    let core = AppchainCore::new(eth(world.genesis.settlement.core), world.anvil.provider.clone());
     let submitter = world.config.keys.submitter.address();
     let refused = async |output: Vec<U256>, from| {
         let error = core.updateStateWithData(output, data.clone()).from(from).call().await.unwrap_err();
@@ -230,7 +230,7 @@ async fn a_wrong_root_an_unattested_fact_and_a_stranger_are_refused_by_name() {
 }
 
 async fn attest(world: &World, fact: B256) {
-    let registry = world.genesis.settlement.registry.0.into();
+    let registry = eth(world.genesis.settlement.registry);
     let digest = attestation_digest(31_337, registry, fact);
     let signature = world.config.keys.attestor.sign_hash_sync(&digest).unwrap();
     let signatures = attestation_signatures(digest, &[signature]).unwrap();

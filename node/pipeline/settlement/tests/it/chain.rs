@@ -99,7 +99,7 @@ impl Chain {
             contract: to,
             selector: HANDLE_DEPOSIT,
             nonce,
-            calldata: [vec![from.to_felt()], message.payload.clone()].concat(),
+            calldata: [vec![from.0], message.payload.clone()].concat(),
             message_hash: message.hash(),
         };
         let receipt = Receipt { transaction_hash: call.hash, ..Default::default() };
@@ -110,7 +110,7 @@ impl Chain {
     pub fn withdrawal(&self, withdrawal: &Withdrawal) -> (Transaction, Receipt) {
         let message = MessageToL1 {
             from_address: self.genesis.exchange.0,
-            to_address: self.genesis.settlement.bridge.to_felt(),
+            to_address: self.genesis.settlement.bridge.0,
             payload: withdrawal_message(withdrawal),
         };
         let hash = felt(8_000 + withdrawal.id);

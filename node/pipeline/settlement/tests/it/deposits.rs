@@ -1,4 +1,4 @@
-use crate::world::World;
+use crate::world::{World, eth};
 use alloy::primitives::U256;
 use alloy::providers::Provider;
 use keel_contracts::ethereum::{AppchainCore, Bridge, HANDLE_DEPOSIT_SELECTOR, word};
@@ -97,9 +97,9 @@ async fn a_final_deposit_that_a_reorganisation_removes_is_a_loss() {
 async fn a_forged_direct_message_credits_nothing() {
     let Some(world) = World::new("a_forged_direct_message_credits_nothing", 2, 2).await else { return };
     let node = world.start();
-    let core = AppchainCore::new(world.genesis.settlement.core.0.into(), world.anvil.provider.clone());
+    let core = AppchainCore::new(eth(world.genesis.settlement.core), world.anvil.provider.clone());
     // To the letter what the bridge sends, but by somebody else and without money.
-    let payload = vec![word(world.genesis.assets[0].token.to_felt()), word(RECIPIENT.0), U256::from(1_000_000)];
+    let payload = vec![word(world.genesis.assets[0].token.0), word(RECIPIENT.0), U256::from(1_000_000)];
     let call = core.sendMessageToL2(word(world.genesis.exchange.0), HANDLE_DEPOSIT_SELECTOR, payload);
     let request = call.from(world.depositor.address()).value(U256::from(1)).gas(500_000).into_transaction_request();
     let sent = world.anvil.provider.send_transaction(request).await.unwrap();
@@ -118,7 +118,7 @@ async fn a_forged_direct_message_credits_nothing() {
 async fn a_deposit_whose_cancellation_was_started_is_not_consumed() {
     let Some(world) = World::new("a_deposit_whose_cancellation_was_started_is_not_consumed", 2, 2).await else { return };
     let cancelled = send(&world, 1_000).await;
-    let bridge = Bridge::new(world.genesis.settlement.bridge.0.into(), world.anvil.provider.clone());
+    let bridge = Bridge::new(eth(world.genesis.settlement.bridge), world.anvil.provider.clone());
     let start = bridge.startDepositCancellation(U256::from(cancelled.message_nonce));
     let request = start.from(world.depositor.address()).gas(500_000).into_transaction_request();
     let sent = world.anvil.provider.send_transaction(request).await.unwrap();

@@ -37,11 +37,13 @@ async fn contracts_of_another_chain_and_keys_without_a_role_are_refused_by_name(
     let cases: &[(&str, Change)] = &[
         ("programHash", |genesis| genesis.rules_version = 2),
         ("configHash", |genesis| genesis.fee_token = Address(Felt::from(1))),
-        ("the chain id", |genesis| genesis.settlement.chain_id = 1),
-        ("the core contract", |genesis| genesis.settlement.core = EthAddress([9; 20])),
+        ("the chain id", |genesis| {
+            genesis.settlement.layer = SettlementLayer::Ethereum { chain_id: 1, data: DataForm::Calldata }
+        }),
+        ("the core contract", |genesis| genesis.settlement.core = L1Address::ethereum([9; 20])),
         ("the bridge's exchange", |genesis| genesis.exchange = Address(Felt::from(1))),
         ("the fact registry", |genesis| genesis.settlement.registry = genesis.assets[0].token),
-        ("a token of the bridge", |genesis| genesis.assets[1].token = EthAddress([8; 20])),
+        ("a token of the bridge", |genesis| genesis.assets[1].token = L1Address::ethereum([8; 20])),
     ];
     for (name, change) in cases {
         let mut genesis = (*world.genesis).clone();

@@ -6,7 +6,7 @@ use keel_store::BatchStatus;
 use keel_types::*;
 
 const USDC: AssetId = AssetId(0);
-const RECIPIENT: EthAddress = EthAddress([0x42; 20]);
+const RECIPIENT: L1Address = L1Address(Felt::from_hex_unchecked("0x4242424242424242424242424242424242424242"));
 
 fn withdrawal(world: &World, id: u64, l1_amount: u128) -> Withdrawal {
     Withdrawal {
@@ -41,7 +41,7 @@ async fn a_withdrawal_is_claimable_once_after_its_batch_and_the_escrow_adds_up_t
     assert!(!escrow(&node, 50_000, 0, false).await.0, "credited twice");
 
     world.chain.grow(1, 0);
-    let payload = vec![world.genesis.assets[0].token.to_felt(), felt(9), felt(50_000)];
+    let payload = vec![world.genesis.assets[0].token.0, felt(9), felt(50_000)];
     world.chain.grow_with(world.chain.deposit(sent.message_nonce, payload));
     let withdrawal = withdrawal(&world, 1, 20_000);
     world.chain.grow_with(world.chain.withdrawal(&withdrawal));

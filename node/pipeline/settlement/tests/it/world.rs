@@ -2,7 +2,7 @@
 
 use crate::anvil::Anvil;
 use crate::chain::Chain;
-use alloy::primitives::{Address as L1Address, B256};
+use alloy::primitives::{Address as AlloyAddress, B256};
 use alloy::providers::Provider;
 use alloy::signers::local::PrivateKeySigner;
 use keel_batches::BatchLimits;
@@ -96,7 +96,7 @@ impl World {
             deployer: DEPLOYER.parse().unwrap(),
             submitter: keys.submitter.address(),
             attestor: keys.attestor.address(),
-            guardian: L1Address::ZERO,
+            guardian: AlloyAddress::ZERO,
         };
         deploy_dev(&anvil.url, &genesis, &dev).await.unwrap();
         let mut config = SettlementConfig::new(anvil.url.clone(), 20, keys);
@@ -169,8 +169,8 @@ impl World {
     }
 
     /// The hash of a log's first topic, counted over the whole chain.
-    pub async fn events(&self, contract: EthAddress, signature: B256) -> usize {
-        let filter = alloy::rpc::types::Filter::new().address(L1Address::from(contract.0)).event_signature(signature);
+    pub async fn events(&self, contract: L1Address, signature: B256) -> usize {
+        let filter = alloy::rpc::types::Filter::new().address(eth(contract)).event_signature(signature);
         self.anvil.provider.get_logs(&filter.from_block(0)).await.unwrap().len()
     }
 
@@ -181,7 +181,7 @@ impl World {
 
 fn genesis(deposit_depth: u64, confirm_depth: u64) -> Genesis {
     let deployer = DEPLOYER.parse::<PrivateKeySigner>().unwrap().address();
-    let created = |nonce: u64| EthAddress(deployer.create(nonce).0.0);
+    let created = |nonce: u64| L1Address::ethereum(deployer.create(nonce).0.0);
     let felt = |value: u64| Felt::from(value);
     let asset = |symbol: &str, nonce, quantums_per_l1_unit| AssetSpec {
         symbol: symbol.into(),
@@ -199,7 +199,7 @@ fn genesis(deposit_depth: u64, confirm_depth: u64) -> Genesis {
         sequencer: Address(felt(77)),
         block_key: StarkKey(felt(5)),
         settlement: SettlementSpec {
-            chain_id: 31_337,
+            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata },
             core: created(4),
             bridge: created(5),
             registry: created(3),
@@ -214,4 +214,9 @@ fn genesis(deposit_depth: u64, confirm_depth: u64) -> Genesis {
         oracle: OracleSpec { publishers: vec![], quorum: 1, report_age_max_ms: 1, stale_ms: 1 },
         limits: EngineLimits { orders_per_account_market: 1, nonces_per_account: 1, fills_per_command: 1 },
     }
+}
+
+/// As alloy has addresses.
+pub fn eth(address: L1Address) -> AlloyAddress {
+    address.to_ethereum().expect("160 bits").into()
 }

@@ -51,7 +51,7 @@ fn fill(trade: u64, maker: (u64, u64), taker: (u64, u64)) -> Event {
 fn deposit(message_nonce: u64) -> Command {
     Command::Deposit(Deposit {
         message_nonce,
-        token: EthAddress([1; 20]),
+        token: L1Address::ethereum([1; 20]),
         recipient: account(1),
         amount: 5,
         message_hash: Bytes32([4; 32]),
@@ -69,8 +69,8 @@ fn withdrawn(id: u64, owner: u64) -> Event {
         asset: QUOTE,
         amount: Amount(100),
         l1_amount: 1,
-        token: EthAddress([1; 20]),
-        recipient: EthAddress([2; 20]),
+        token: L1Address::ethereum([1; 20]),
+        recipient: L1Address::ethereum([2; 20]),
         hash: order(id),
     })
 }
