@@ -3,16 +3,21 @@
 //! Invariant: a batch is a function of its block range. Where a range ends is decided by [`decide`], a function of block
 //! summaries; nothing here reads a clock, a socket or the engine, and nothing written is ever changed.
 //!
-//! What is deliberately absent: submission (that is `keel-settlement`), and blobs. [`DataAvailability`] is the place where
-//! stateless compression and blobs join the calldata form.
+//! What is deliberately absent: submission (that is `keel-settlement`), and with it the cell proofs of a blob transaction.
 #![forbid(unsafe_code)]
 
 mod batch;
 mod batcher;
+pub mod blob;
+pub mod compression;
 mod decide;
 mod error;
+pub mod kzg;
 mod packed;
 mod wire;
+
+#[cfg(test)]
+mod fixtures;
 
 pub use batch::{Batch, BatchContent, DataAvailability, MessageToL1, MessageToL2, StatePoint};
 pub use batcher::Batcher;
