@@ -8,6 +8,7 @@ importable: run this with the Python of an environment that has it.
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -81,17 +82,24 @@ def hashes(name: str, sierra: str, casm: str) -> dict[str, str]:
 def build() -> dict[str, str]:
     """Text of every artifact, by file name."""
     files = {}
-    for crate, (folder, names) in CLASSES.items():
-        listed = []
-        with tempfile.TemporaryDirectory() as work:
+    for version in (SIERRA_VERSION, CASM_VERSION):
+        compiler(version)
+    with tempfile.TemporaryDirectory() as work, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        compiled = {
+            name: pool.submit(compile_class, crate, name, pathlib.Path(work))
+            for crate, (_, names) in CLASSES.items()
+            for name in names
+        }
+        for folder, names in CLASSES.values():
+            listed = []
             for name in names:
-                sierra, casm = compile_class(crate, name, pathlib.Path(work))
+                sierra, casm = compiled[name].result()
                 files[f"{folder}{name}.contract_class.json"] = sierra
                 files[f"{folder}{name}.casm.json"] = casm
                 # To the byte that the class hash covers: separators as here, no line end.
                 files[f"{folder}{name}.abi.json"] = json.dumps(json.loads(sierra)["abi"])
                 listed.append(hashes(name, sierra, casm))
-        files[f"{folder}classes.json"] = json.dumps(listed, indent=2) + "\n"
+            files[f"{folder}classes.json"] = json.dumps(listed, indent=2) + "\n"
     return files
 
 
