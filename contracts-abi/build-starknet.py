@@ -8,6 +8,7 @@ importable: run this with the Python of an environment that has it.
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -21,7 +22,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 SOURCES = HERE / "starknet"
 ARTIFACTS = HERE / "artifacts" / "starknet"
 CACHE = pathlib.Path(os.environ.get("KEEL_CACHE", pathlib.Path.home() / ".cache" / "keel")) / "cairo"
-CLASSES = ["account", "collateral_token", "exchange"]
+# By crate of cairo_project.toml, which is also where in artifacts/starknet they are written: the classes of every Keel chain, which
+# are part of its genesis, and those of the contracts on the Starknet that a chain settles on, which are not.
+CLASSES = {
+    "keel": ("", ["account", "collateral_token", "exchange"]),
+    "settlement": ("settlement/", ["appchain", "attestation_registry", "bridge", "test_token"]),
+}
 SIERRA_VERSION, CASM_VERSION = "0.12.3", "0.14.0.1"
 COMPILERS = "starkware/starknet/compiler/v1/sierra-compiler-major-1"
 
@@ -45,10 +51,10 @@ def compact(path: pathlib.Path) -> str:
     return json.dumps(json.loads(path.read_text()), separators=(",", ":")) + "\n"
 
 
-def compile_class(name: str, work: pathlib.Path) -> tuple[str, str]:
+def compile_class(crate: str, name: str, work: pathlib.Path) -> tuple[str, str]:
     """Sierra class and CASM class of `name`, as compact JSON."""
     sierra, casm = work / f"{name}.sierra.json", work / f"{name}.casm.json"
-    to_sierra = [compiler(SIERRA_VERSION) / "starknet-compile", SOURCES, "-c", f"keel::{name}::{name}", sierra]
+    to_sierra = [compiler(SIERRA_VERSION) / "starknet-compile", SOURCES, "-c", f"{crate}::{name}::{name}", sierra]
     to_casm = [compiler(CASM_VERSION) / "starknet-sierra-compile", sierra, casm]
     for command in (to_sierra, to_casm):
         subprocess.run(command, check=True)
@@ -75,16 +81,25 @@ def hashes(name: str, sierra: str, casm: str) -> dict[str, str]:
 
 def build() -> dict[str, str]:
     """Text of every artifact, by file name."""
-    files, listed = {}, []
-    with tempfile.TemporaryDirectory() as work:
-        for name in CLASSES:
-            sierra, casm = compile_class(name, pathlib.Path(work))
-            files[f"{name}.contract_class.json"] = sierra
-            files[f"{name}.casm.json"] = casm
-            # To the byte that the class hash covers: separators as here, no line end.
-            files[f"{name}.abi.json"] = json.dumps(json.loads(sierra)["abi"])
-            listed.append(hashes(name, sierra, casm))
-    files["classes.json"] = json.dumps(listed, indent=2) + "\n"
+    files = {}
+    for version in (SIERRA_VERSION, CASM_VERSION):
+        compiler(version)
+    with tempfile.TemporaryDirectory() as work, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        compiled = {
+            name: pool.submit(compile_class, crate, name, pathlib.Path(work))
+            for crate, (_, names) in CLASSES.items()
+            for name in names
+        }
+        for folder, names in CLASSES.values():
+            listed = []
+            for name in names:
+                sierra, casm = compiled[name].result()
+                files[f"{folder}{name}.contract_class.json"] = sierra
+                files[f"{folder}{name}.casm.json"] = casm
+                # To the byte that the class hash covers: separators as here, no line end.
+                files[f"{folder}{name}.abi.json"] = json.dumps(json.loads(sierra)["abi"])
+                listed.append(hashes(name, sierra, casm))
+            files[f"{folder}classes.json"] = json.dumps(listed, indent=2) + "\n"
     return files
 
 
@@ -101,10 +116,11 @@ def main() -> int:
         sys.exit("the published compilers run on Linux x86_64 only")
     files = build()
     if not check:
-        ARTIFACTS.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
+            (ARTIFACTS / name).parent.mkdir(parents=True, exist_ok=True)
             (ARTIFACTS / name).write_text(text)
-        print(files["classes.json"], end="")
+            if name.endswith("classes.json"):
+                print(text, end="")
         return 0
     different = [name for name, text in files.items() if not matches(name, text)]
     for name in different:
