@@ -4,8 +4,8 @@ use crate::config::Config;
 use crate::keys::Keys;
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use keel_settlement::SettlementKeys;
-use keel_settlement::dev::{self, DevKeys};
+use keel_settlement::ethereum;
+use keel_settlement::ethereum::dev::{self, DevKeys};
 use keel_types::{Address, Felt, Genesis, L1Address};
 use serde_json::json;
 use std::sync::Arc;
@@ -79,14 +79,14 @@ async fn fund_asset(
     let unit = i128::from(genesis.assets[usize::from(id.0)].quantums_per_l1_unit);
     anyhow::ensure!(quantums > 0 && quantums % unit == 0, "--amount: must be positive and whole units of the token");
     let keys = Keys::load(&config.keys)?;
-    let payer = SettlementKeys::parse(&keys.depositor, &keys.attestor)?.submitter;
+    let payer = ethereum::Keys::parse(&keys.depositor, &keys.attestor)?.submitter;
     Ok(dev::fund(&config.settlement.endpoint, genesis, &payer, id, (quantums / unit) as u128, recipient).await?)
 }
 
 fn dev_keys(config: &Config) -> Result<DevKeys> {
     let keys = Keys::load(&config.keys)?;
-    let deployer = SettlementKeys::parse(&keys.deployer, &keys.attestor)?;
-    let submitter = SettlementKeys::parse(&keys.submitter, &keys.guardian)?;
+    let deployer = ethereum::Keys::parse(&keys.deployer, &keys.attestor)?;
+    let submitter = ethereum::Keys::parse(&keys.submitter, &keys.guardian)?;
     Ok(DevKeys {
         deployer: deployer.submitter,
         attestor: deployer.attestor.address(),

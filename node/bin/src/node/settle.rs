@@ -7,14 +7,16 @@ use anyhow::{Context, Result, bail};
 use keel_feeds::Published;
 use keel_ingress::Inbox;
 use keel_sequencer::Control;
-use keel_settlement::{EngineFacts, EscrowOwed, EscrowSum, Handle, Parts, SettlementConfig, SettlementKeys, TokenFigures};
+use keel_settlement::{
+    EngineFacts, EscrowOwed, EscrowSum, Handle, Parts, SettlementConfig, SettlementKeys, TokenFigures, ethereum,
+};
 use keel_store::Store;
 use keel_types::{BatchId, Genesis, LossReason, LossReasons, Phase, format_quantums};
 use std::sync::Arc;
 
 /// The configuration of the settlement crate.
 pub fn config(config: &Config, keys: &Keys) -> Result<SettlementConfig> {
-    let keys = SettlementKeys::parse(&keys.submitter, &keys.attestor)?;
+    let keys = SettlementKeys::Ethereum(ethereum::Keys::parse(&keys.submitter, &keys.attestor)?);
     let mut settlement = SettlementConfig::new(config.settlement.endpoint.clone(), config.settlement.poll_ms, keys);
     settlement.limits.blocks_max = config.settlement.batch_blocks_max;
     settlement.limits.age_ms = config.settlement.batch_age_ms;

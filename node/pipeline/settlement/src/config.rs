@@ -1,7 +1,8 @@
-use alloy::signers::local::PrivateKeySigner;
+use crate::error::{L1Error, SendError};
+use crate::ethereum;
+use crate::layer::FactSignature;
 use keel_batches::BatchLimits;
-use std::fmt;
-use std::str::FromStr;
+use keel_types::{Bytes32, SettlementLayer, SettlementSpec};
 use std::time::Duration;
 
 /// What the operator sets.
@@ -32,33 +33,25 @@ impl SettlementConfig {
     }
 }
 
-/// Keys of the node on the settlement layer. Never printed.
-#[derive(Clone)]
-pub struct SettlementKeys {
-    /// Sends transactions; an operator of the core contract. Nobody else may send from this account.
-    pub submitter: PrivateKeySigner,
-    /// Signs facts of batches that this node executed.
-    pub attestor: PrivateKeySigner,
+/// Keys of the node on its settlement layer.
+#[derive(Clone, Debug)]
+pub enum SettlementKeys {
+    Ethereum(ethereum::Keys),
+}
+
+impl SettlementKeys {
+    /// The attestor's signature of a fact.
+    pub(crate) fn sign(&self, spec: &SettlementSpec, fact: Bytes32) -> Result<FactSignature, SendError> {
+        match (self, spec.layer) {
+            (SettlementKeys::Ethereum(keys), SettlementLayer::Ethereum { chain_id, .. }) => {
+                ethereum::sign(&keys.attestor, chain_id, spec.registry, fact)
+            }
+            (_, layer) => Err(L1Error::OtherLayer(layer).into()),
+        }
+    }
 }
 
 /// Which key cannot be used. The text does not show it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the {0} key is not a secp256k1 private key in 0x and 64 hex digits")]
 pub struct KeyError(pub &'static str);
-
-impl SettlementKeys {
-    /// From 0x and 64 hex digits each.
-    ///
-    /// # Errors
-    /// Either is no private key.
-    pub fn parse(submitter: &str, attestor: &str) -> Result<SettlementKeys, KeyError> {
-        let key = |name, text| PrivateKeySigner::from_str(text).map_err(|_| KeyError(name));
-        Ok(SettlementKeys { submitter: key("submitter", submitter)?, attestor: key("attestor", attestor)? })
-    }
-}
-
-impl fmt::Debug for SettlementKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SettlementKeys({}, {})", self.submitter.address(), self.attestor.address())
-    }
-}

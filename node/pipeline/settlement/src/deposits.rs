@@ -2,13 +2,11 @@
 
 use crate::backoff::Backoff;
 use crate::error::L1Error;
-use crate::l1::{DepositLog, L1};
+use crate::layer::{BlockTag, DepositLog, L1};
 use crate::start::{EngineFacts, OnLoss};
 use crate::view::View;
-use alloy::eips::BlockNumberOrTag;
-use alloy::primitives::B256;
 use keel_batches::MessageToL2;
-use keel_contracts::ethereum::{HANDLE_DEPOSIT_SELECTOR, felt, word};
+use keel_contracts::starknet::HANDLE_DEPOSIT;
 use keel_ingress::Inbox;
 use keel_ingress::queue::Answer;
 use keel_types::*;
@@ -32,15 +30,15 @@ pub enum DepositError {
     #[error("not a call of handle_deposit of the exchange")]
     Receiver,
     #[error("nonce {0} does not fit 64 bits")]
-    Nonce(String),
+    Nonce(Bytes32),
     #[error("payload of {0} words is not (token, recipient, amount)")]
     Payload(usize),
     #[error("token {0} is not listed")]
-    Token(String),
+    Token(Bytes32),
     #[error("recipient {0} is no address of this chain")]
-    Recipient(String),
+    Recipient(Bytes32),
     #[error("amount {0} is zero or over the limit of one deposit")]
-    Amount(String),
+    Amount(Bytes32),
     #[error("its cancellation was started")]
     CancellationStarted,
     #[error("it does not wait on the core contract any more")]
@@ -53,53 +51,65 @@ pub enum DepositError {
 /// # Errors
 /// The first thing that is not so.
 pub fn read_deposit(genesis: &Genesis, log: &DepositLog, head: u64) -> Result<Deposit, DepositError> {
-    let from = L1Address::ethereum(log.from.0.0);
+    let from = log.from;
     if from != genesis.settlement.bridge {
         return Err(DepositError::Sender(from));
     }
-    if log.to != word(genesis.exchange.0) || log.selector != HANDLE_DEPOSIT_SELECTOR {
+    if felt(&log.to) != Some(genesis.exchange.0) || felt(&log.selector) != Some(HANDLE_DEPOSIT) {
         return Err(DepositError::Receiver);
     }
-    let message_nonce = u64::try_from(log.nonce).map_err(|_| DepositError::Nonce(log.nonce.to_string()))?;
-    let [token_word, recipient_word, amount_word] = log.payload[..] else {
+    let message_nonce = nonce(log).ok_or(DepositError::Nonce(log.nonce))?;
+    let [token_word, recipient_word, amount_word] = &log.payload[..] else {
         return Err(DepositError::Payload(log.payload.len()));
     };
-    let unknown = || DepositError::Token(format!("{token_word:#x}"));
-    let token = felt(token_word).map(L1Address).ok_or_else(unknown)?;
-    let asset = genesis.asset_of_token(token).and_then(|id| genesis.asset(id)).ok_or_else(unknown)?;
+    let token = felt(token_word).map(L1Address);
+    let listed = token.and_then(|token| genesis.asset_of_token(token)).and_then(|id| genesis.asset(id));
+    let asset = listed.ok_or(DepositError::Token(*token_word))?;
     let recipient = felt(recipient_word)
         .filter(|recipient| *recipient != Felt::ZERO && *recipient < address_bound())
-        .ok_or_else(|| DepositError::Recipient(format!("{recipient_word:#x}")))?;
-    let amount = u128::try_from(amount_word)
-        .ok()
+        .ok_or(DepositError::Recipient(*recipient_word))?;
+    let amount = small(amount_word)
         .filter(|amount| *amount > 0)
         .filter(|amount| {
             let quantums = amount.checked_mul(asset.quantums_per_l1_unit.into()).and_then(|q| i128::try_from(q).ok());
             quantums.is_some_and(|quantums| quantums <= asset.deposit_max.0)
         })
-        .ok_or_else(|| DepositError::Amount(amount_word.to_string()))?;
+        .ok_or(DepositError::Amount(*amount_word))?;
     let message = MessageToL2 {
         from,
         to: genesis.exchange.0,
         nonce: message_nonce,
-        selector: word_felt(HANDLE_DEPOSIT_SELECTOR),
-        payload: vec![token.0, recipient, Felt::from(amount)],
+        selector: HANDLE_DEPOSIT,
+        payload: vec![asset.token.0, recipient, Felt::from(amount)],
     };
     Ok(Deposit {
         message_nonce,
-        token,
+        token: asset.token,
         recipient: Address(recipient),
         amount,
         message_hash: message.hash(),
         l1_block: log.block,
-        l1_block_hash: Bytes32(log.block_hash.0),
+        l1_block_hash: log.block_hash,
         depth: head.saturating_sub(log.block),
-        l1_tx_hash: Bytes32(log.tx.0),
+        l1_tx_hash: log.tx,
     })
 }
 
-fn word_felt(selector: alloy::primitives::U256) -> Felt {
-    felt(selector).expect("a selector has 250 bits")
+/// The nonce of a message; `None` from 2^64 up.
+pub(crate) fn nonce(log: &DepositLog) -> Option<u64> {
+    small(&log.nonce).and_then(|nonce| u64::try_from(nonce).ok())
+}
+
+/// A word as a field element; `None` from the prime up.
+fn felt(word: &Bytes32) -> Option<Felt> {
+    let felt = Felt::from_bytes_be(&word.0);
+    (felt.to_bytes_be() == word.0).then_some(felt)
+}
+
+/// A word as an integer; `None` from 2^128 up.
+fn small(word: &Bytes32) -> Option<u128> {
+    let (high, low) = word.0.split_at(16);
+    high.iter().all(|b| *b == 0).then(|| u128::from_be_bytes(low.try_into().expect("split at 16 of 32 leaves 16")))
 }
 
 /// What became of one try.
@@ -123,7 +133,7 @@ pub(crate) struct DepositWatcher {
     /// Final and not yet decided, in order.
     pub(crate) line: VecDeque<DepositLog>,
     /// The last block that was read as final: if it is ever another one, the chain broke its word.
-    pub(crate) anchor: Option<(u64, B256)>,
+    pub(crate) anchor: Option<(u64, Bytes32)>,
     /// When the first in line may be offered again.
     pub(crate) not_before: Option<Instant>,
 }
@@ -156,7 +166,7 @@ impl DepositWatcher {
             return Ok(false);
         }
         if let Some(last) = self.last_final(head).await?.filter(|last| *last >= self.next) {
-            let Some((_, hash)) = self.l1.block(BlockNumberOrTag::Number(last)).await? else { return Ok(true) };
+            let Some((_, hash)) = self.l1.block(BlockTag::Number(last)).await? else { return Ok(true) };
             let logs = self.l1.deposits(self.next, last).await?;
             self.line.extend(logs);
             self.next = last + 1;
@@ -170,8 +180,8 @@ impl DepositWatcher {
             }
         }
         let young = if head >= self.next { self.l1.deposits(self.next, head).await? } else { vec![] };
-        let usable = |log: &&DepositLog| read_deposit(&self.l1.genesis, log, head).is_ok();
-        let depth = self.l1.genesis.settlement.deposit_depth;
+        let usable = |log: &&DepositLog| read_deposit(self.l1.genesis(), log, head).is_ok();
+        let depth = self.l1.genesis().settlement.deposit_depth;
         self.view.pending(head, depth, self.line.iter().chain(&young).filter(usable));
         Ok(true)
     }
@@ -179,7 +189,7 @@ impl DepositWatcher {
     /// A node that lags has no such block: no answer. Another block in its place is an answer.
     async fn anchor_holds(&self, head: u64) -> Result<bool, L1Error> {
         let Some((number, hash)) = self.anchor.filter(|(number, _)| *number <= head) else { return Ok(true) };
-        match self.l1.block(BlockNumberOrTag::Number(number)).await? {
+        match self.l1.block(BlockTag::Number(number)).await? {
             Some((_, found)) if found != hash => {
                 let why = format!("block {number} of the settlement layer, final as {hash}, is now {found}");
                 (self.on_loss)(LossReason::SettlementReorg, &why);
@@ -190,14 +200,14 @@ impl DepositWatcher {
     }
 
     async fn last_final(&self, head: u64) -> Result<Option<u64>, L1Error> {
-        match self.l1.genesis.settlement.deposit_depth {
-            0 => Ok(self.l1.block(BlockNumberOrTag::Finalized).await?.map(|(number, _)| number)),
+        match self.l1.genesis().settlement.deposit_depth {
+            0 => Ok(self.l1.block(BlockTag::Final).await?.map(|(number, _)| number)),
             depth => Ok(head.checked_sub(depth)),
         }
     }
 
     async fn consume(&mut self, log: &DepositLog, head: u64) -> Result<Consumed, L1Error> {
-        let deposit = match read_deposit(&self.l1.genesis, log, head) {
+        let deposit = match read_deposit(self.l1.genesis(), log, head) {
             Ok(deposit) => deposit,
             Err(error) => return Ok(self.refuse(log, error)),
         };
@@ -205,7 +215,7 @@ impl DepositWatcher {
             return Ok(Consumed::Done);
         }
         // The block is asked for again: what is journaled must be what the chain says now.
-        let block = self.l1.block(BlockNumberOrTag::Number(log.block)).await?;
+        let block = self.l1.block(BlockTag::Number(log.block)).await?;
         if block.is_none_or(|(_, hash)| hash != log.block_hash) {
             self.next = log.block;
             self.line.clear();
@@ -220,7 +230,7 @@ impl DepositWatcher {
 
     fn refuse(&self, log: &DepositLog, error: DepositError) -> Consumed {
         tracing::warn!(nonce = %log.nonce, tx = %log.tx, %error, "a message of the bridge is not consumed");
-        if let Ok(nonce) = u64::try_from(log.nonce) {
+        if let Some(nonce) = nonce(log) {
             self.view.refuse(nonce, error.to_string());
         }
         Consumed::Done
@@ -252,19 +262,33 @@ impl DepositWatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dev::tests::genesis;
+    use crate::ethereum::dev::tests::genesis;
     use alloy::primitives::U256;
+    use keel_contracts::ethereum::FIELD_PRIME;
+
+    fn word(value: U256) -> Bytes32 {
+        Bytes32(value.to_be_bytes())
+    }
+
+    /// The word plus something.
+    fn add(word: &mut Bytes32, value: U256) {
+        *word = Bytes32(U256::from_be_bytes(word.0).wrapping_add(value).to_be_bytes());
+    }
 
     fn log(genesis: &Genesis) -> DepositLog {
         DepositLog {
-            from: crate::l1::eth(genesis.settlement.bridge),
-            to: word(genesis.exchange.0),
-            selector: HANDLE_DEPOSIT_SELECTOR,
-            payload: vec![word(genesis.assets[0].token.0), U256::from(77), U256::from(5_000_000)],
-            nonce: U256::from(9),
+            from: genesis.settlement.bridge,
+            to: Bytes32(genesis.exchange.0.to_bytes_be()),
+            selector: Bytes32(HANDLE_DEPOSIT.to_bytes_be()),
+            payload: vec![
+                Bytes32(genesis.assets[0].token.0.to_bytes_be()),
+                word(U256::from(77)),
+                word(U256::from(5_000_000)),
+            ],
+            nonce: word(U256::from(9)),
             block: 40,
-            block_hash: B256::repeat_byte(4),
-            tx: B256::repeat_byte(5),
+            block_hash: Bytes32([4; 32]),
+            tx: Bytes32([5; 32]),
         }
     }
 
@@ -283,22 +307,22 @@ mod tests {
         let cap = genesis.assets[0].deposit_max.0 as u128 / u128::from(genesis.assets[0].quantums_per_l1_unit);
         type Change = fn(&mut DepositLog, u128);
         let cases: &[(&str, Change)] = &[
-            ("a stranger's", |log, _| log.from = alloy::primitives::Address::repeat_byte(9)),
-            ("to another contract", |log, _| log.to += U256::from(1)),
-            ("another entry point", |log, _| log.selector += U256::from(1)),
+            ("a stranger's", |log, _| log.from = L1Address::ethereum([9; 20])),
+            ("to another contract", |log, _| add(&mut log.to, U256::from(1))),
+            ("another entry point", |log, _| add(&mut log.selector, U256::from(1))),
             ("a word short", |log, _| log.payload.truncate(2)),
-            ("a word long", |log, _| log.payload.push(U256::from(0))),
-            ("unknown token", |log, _| log.payload[0] += U256::from(1)),
-            ("token above 160 bits", |log, _| log.payload[0] += U256::ONE << 200),
-            ("token that wraps round the field", |log, _| log.payload[0] += keel_contracts::ethereum::FIELD_PRIME),
-            ("recipient zero", |log, _| log.payload[1] = U256::ZERO),
-            ("recipient 2^251 - 256", |log, _| log.payload[1] = (U256::ONE << 251) - U256::from(256)),
-            ("recipient that wraps round the field", |log, _| log.payload[1] += keel_contracts::ethereum::FIELD_PRIME),
-            ("nothing", |log, _| log.payload[2] = U256::ZERO),
-            ("a unit over the cap", |log, cap| log.payload[2] = U256::from(cap + 1)),
-            ("amount of 2^128", |log, _| log.payload[2] = U256::ONE << 128),
-            ("amount of 2^127", |log, _| log.payload[2] = U256::ONE << 127),
-            ("nonce of 2^64", |log, _| log.nonce = U256::ONE << 64),
+            ("a word long", |log, _| log.payload.push(word(U256::ZERO))),
+            ("unknown token", |log, _| add(&mut log.payload[0], U256::from(1))),
+            ("token above 160 bits", |log, _| add(&mut log.payload[0], U256::ONE << 200)),
+            ("token that wraps round the field", |log, _| add(&mut log.payload[0], FIELD_PRIME)),
+            ("recipient zero", |log, _| log.payload[1] = word(U256::ZERO)),
+            ("recipient 2^251 - 256", |log, _| log.payload[1] = word((U256::ONE << 251) - U256::from(256))),
+            ("recipient that wraps round the field", |log, _| add(&mut log.payload[1], FIELD_PRIME)),
+            ("nothing", |log, _| log.payload[2] = word(U256::ZERO)),
+            ("a unit over the cap", |log, cap| log.payload[2] = word(U256::from(cap + 1))),
+            ("amount of 2^128", |log, _| log.payload[2] = word(U256::ONE << 128)),
+            ("amount of 2^127", |log, _| log.payload[2] = word(U256::ONE << 127)),
+            ("nonce of 2^64", |log, _| log.nonce = word(U256::ONE << 64)),
         ];
         for (name, change) in cases {
             let mut log = log(&genesis);
@@ -306,8 +330,8 @@ mod tests {
             assert!(read_deposit(&genesis, &log, 43).is_err(), "{name}");
         }
         let mut largest = log(&genesis);
-        largest.payload[1] = (U256::ONE << 251) - U256::from(257);
-        largest.payload[2] = U256::from(cap);
+        largest.payload[1] = word((U256::ONE << 251) - U256::from(257));
+        largest.payload[2] = word(U256::from(cap));
         assert_eq!(read_deposit(&genesis, &largest, 43).unwrap().amount, cap);
     }
 }

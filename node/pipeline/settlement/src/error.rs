@@ -1,9 +1,5 @@
-use alloy::contract::Error as ContractError;
-use alloy::primitives::Bytes;
-use alloy::sol_types::{SolInterface, decode_revert_reason};
-use alloy::transports::{RpcError, TransportError};
-use keel_contracts::ethereum::{AttestationRegistry, Bridge};
-use keel_types::SettlementLayer;
+use keel_store::StoreError;
+use keel_types::{Bytes32, SettlementLayer};
 
 /// What went wrong between us and the settlement layer.
 #[derive(Debug, thiserror::Error)]
@@ -54,24 +50,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// From revert data.
-    pub(crate) fn of(data: &[u8]) -> Refusal {
-        if let Ok(error) = AttestationRegistry::AttestationRegistryErrors::abi_decode(data) {
-            return match error {
-                AttestationRegistry::AttestationRegistryErrors::NotAnAttestor(error) => {
-                    Refusal::NotAttestor(error.signer.to_string())
-                }
-                other => Refusal::Other(format!("{other:?}")),
-            };
-        }
-        if let Ok(error) = Bridge::BridgeErrors::abi_decode(data) {
-            return Refusal::Other(format!("{error:?}"));
-        }
-        let text = decode_revert_reason(data).unwrap_or_else(|| format!("revert data {}", Bytes::copy_from_slice(data)));
-        Refusal::of_text(&text)
-    }
-
-    fn of_text(text: &str) -> Refusal {
+    /// From the contract's error string.
+    pub(crate) fn of_text(text: &str) -> Refusal {
         let known = [
             ("INVALID_PREV_BLOCK_NUMBER", Refusal::PrevBlockNumber),
             ("INVALID_PREVIOUS_ROOT", Refusal::PrevRoot),
@@ -86,26 +66,24 @@ impl Refusal {
     }
 }
 
-impl From<TransportError> for L1Error {
-    fn from(error: TransportError) -> Self {
-        match &error {
-            RpcError::ErrorResp(payload) => match payload.as_revert_data() {
-                Some(data) => L1Error::Refused(Refusal::of(&data)),
-                None if payload.message.contains("revert") => L1Error::Refused(Refusal::of_text(&payload.message)),
-                None => L1Error::Rpc { code: payload.code, message: payload.message.to_string() },
-            },
-            _ => L1Error::Unreachable(error.to_string()),
-        }
-    }
-}
-
-impl From<ContractError> for L1Error {
-    fn from(error: ContractError) -> Self {
-        match error {
-            ContractError::TransportError(error) => error.into(),
-            other => L1Error::NotOurs(other.to_string()),
-        }
-    }
+/// Why a transaction did not go through.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    #[error("{0}")]
+    L1(#[from] L1Error),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// In wei, or fri.
+    #[error("out of funds: needs {needed}, has {have}")]
+    OutOfFunds { needed: u128, have: u128 },
+    /// In a block, without effect.
+    #[error("transaction {0} was reverted")]
+    Reverted(Bytes32),
+    /// Another transaction used our nonce: ask the chain what is there now.
+    #[error("another transaction of the account took nonce {0}")]
+    NonceTaken(u64),
+    #[error("sign a transaction: {0}")]
+    Sign(String),
 }
 
 /// Why a node must not settle on the layer it was given. [spec settlement, Chain constants: a difference refuses to start]
@@ -124,25 +102,5 @@ impl CheckError {
     /// Whether asking again may help: nobody answered.
     pub fn is_transient(&self) -> bool {
         matches!(self, CheckError::Unavailable(L1Error::Unreachable(_) | L1Error::Rpc { .. }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloy::primitives::Address;
-    use alloy::sol_types::{Revert, SolError};
-
-    #[test]
-    fn reasons_of_the_contracts_are_told_apart() {
-        let core = |text: &str| Refusal::of(&Revert::from(text).abi_encode());
-        assert_eq!(core("INVALID_PREVIOUS_ROOT"), Refusal::PrevRoot);
-        assert_eq!(core("INVALID_PREV_BLOCK_NUMBER"), Refusal::PrevBlockNumber);
-        assert_eq!(core("NO_STATE_TRANSITION_PROOF"), Refusal::NotAttested);
-        assert!(matches!(core("STARKNET_OUTPUT_TOO_LONG"), Refusal::Other(text) if text.contains("TOO_LONG")));
-        let signer = Address::repeat_byte(7);
-        let registry = AttestationRegistry::NotAnAttestor { signer }.abi_encode();
-        assert_eq!(Refusal::of(&registry), Refusal::NotAttestor(signer.to_string()));
-        assert!(matches!(Refusal::of(&[0xde, 0xad, 0xbe, 0xef]), Refusal::Other(text) if text.contains("0xdeadbeef")));
     }
 }

@@ -14,10 +14,7 @@
 //! The token balance is at least the counter: strangers may add to it.
 
 use crate::error::L1Error;
-use crate::l1::L1;
-use alloy::eips::BlockNumberOrTag;
-use alloy::primitives::{Address, U256};
-use keel_contracts::ethereum::Bridge::BridgeEvents;
+use crate::layer::{BlockTag, BridgeEvent, L1};
 use keel_types::{AssetId, Bytes32, L1Address};
 use std::collections::BTreeMap;
 
@@ -114,66 +111,53 @@ impl L1 {
     pub async fn escrow(&self, from: u64) -> Result<EscrowFigures, L1Error> {
         let (l1_block, hash) = self.newest().await?;
         let mut tokens = Vec::new();
-        for (index, asset) in self.genesis.assets.iter().enumerate() {
+        for (index, asset) in self.genesis().assets.iter().enumerate() {
             let (counter, balance) = self.escrow_at(asset.token, hash).await?;
             tokens.push(TokenFigures {
                 asset: AssetId(index as u16),
                 token: asset.token,
                 quantums_per_unit: asset.quantums_per_l1_unit,
-                counter: small(counter)?,
+                counter,
                 // Anybody may send a token of a broken issuer here: more than fits is still enough.
-                balance: u128::try_from(balance)
-                    .unwrap_or(u128::MAX)
-                    .min(i128::MAX as u128 / u128::from(asset.quantums_per_l1_unit)),
+                balance: balance.min(i128::MAX as u128 / u128::from(asset.quantums_per_l1_unit)),
                 deposits: BTreeMap::new(),
                 claims: BTreeMap::new(),
             });
         }
         for event in self.bridge_events(from, l1_block).await? {
-            put(&mut tokens, event)?;
+            put(&mut tokens, event);
         }
         // The events were read after the counters: if the block is still there, all are of one chain.
-        match self.block(BlockNumberOrTag::Number(l1_block)).await? {
-            Some((_, again)) if again == hash => Ok(EscrowFigures { l1_block, l1_block_hash: Bytes32(hash.0), tokens }),
+        match self.block(BlockTag::Number(l1_block)).await? {
+            Some((_, again)) if again == hash => Ok(EscrowFigures { l1_block, l1_block_hash: hash, tokens }),
             _ => Err(L1Error::Contradiction("the block at which the escrow was read was replaced".into())),
         }
     }
 }
 
-fn put(tokens: &mut [TokenFigures], event: BridgeEvents) -> Result<(), L1Error> {
+fn of(tokens: &mut [TokenFigures], token: L1Address) -> Option<&mut TokenFigures> {
+    tokens.iter_mut().find(|figures| figures.token == token)
+}
+
+fn put(tokens: &mut [TokenFigures], event: BridgeEvent) {
     // Only listed tokens can be in these events, and the listing is compared with genesis at start.
-    let of = |tokens: &[TokenFigures], token: Address| tokens.iter().position(|t| t.token == L1Address::ethereum(token.0.0));
     match event {
-        BridgeEvents::DepositSent(sent) => {
-            let deposit = EscrowDeposit { amount: small(sent.amount)?, refunded: false };
-            if let Some(index) = of(tokens, sent.token) {
-                tokens[index].deposits.insert(number(sent.nonce)?, deposit);
+        BridgeEvent::Sent { nonce, token, amount } => {
+            if let Some(figures) = of(tokens, token) {
+                figures.deposits.insert(nonce, EscrowDeposit { amount, refunded: false });
             }
         }
-        BridgeEvents::DepositRefunded(refunded) => {
-            let nonce = number(refunded.nonce)?;
-            if let Some(deposit) = of(tokens, refunded.token).and_then(|index| tokens[index].deposits.get_mut(&nonce)) {
+        BridgeEvent::Refunded { nonce, token } => {
+            if let Some(deposit) = of(tokens, token).and_then(|figures| figures.deposits.get_mut(&nonce)) {
                 deposit.refunded = true;
             }
         }
-        BridgeEvents::WithdrawalPaid(paid) => {
-            let claim = EscrowClaim { amount: small(paid.amount)? };
-            if let Some(index) = of(tokens, paid.token) {
-                tokens[index].claims.insert(number(paid.withdrawalId)?, claim);
+        BridgeEvent::Paid { withdrawal, token, amount } => {
+            if let Some(figures) = of(tokens, token) {
+                figures.claims.insert(withdrawal, EscrowClaim { amount });
             }
         }
-        BridgeEvents::DepositCancellationStarted(_) | BridgeEvents::DepositsPausedSet(_) => {}
     }
-    Ok(())
-}
-
-/// Bridge amounts are below 2^127 by its own cap.
-fn small(amount: U256) -> Result<u128, L1Error> {
-    u128::try_from(amount).map_err(|_| L1Error::Contradiction(format!("the bridge speaks of {amount} units")))
-}
-
-fn number(value: U256) -> Result<u64, L1Error> {
-    u64::try_from(value).map_err(|_| L1Error::Contradiction(format!("the bridge numbers something {value}")))
 }
 
 #[cfg(test)]

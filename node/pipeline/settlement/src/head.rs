@@ -1,4 +1,4 @@
-use crate::l1::L1;
+use crate::layer::L1;
 use crate::view::View;
 use std::time::{Duration, Instant};
 

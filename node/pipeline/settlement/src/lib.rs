@@ -8,6 +8,8 @@
 //! is a convenience: lost, it is found again on the chain. Nothing here touches the engine but through the [`Inbox`],
 //! and nothing here can slow it: settlement may be slow, wrong or absent.
 //!
+//! The loops know no layer: all that is of Ethereum stands in [`ethereum`], behind [`L1`] and its sender.
+//!
 //! What is deliberately absent: any decision about safe mode (that is `keel-guard`), and blobs.
 //!
 //! [`Inbox`]: keel_ingress::Inbox
@@ -16,13 +18,12 @@
 mod backoff;
 mod config;
 mod deposits;
-pub mod dev;
 mod error;
 mod escrow;
+pub mod ethereum;
 mod head;
-mod l1;
+mod layer;
 mod note;
-mod sender;
 mod start;
 mod submit;
 mod view;
@@ -32,7 +33,7 @@ pub use config::{KeyError, SettlementConfig, SettlementKeys};
 pub use deposits::{DepositError, read_deposit};
 pub use error::{CheckError, L1Error, Refusal};
 pub use escrow::{EscrowClaim, EscrowDeposit, EscrowFigures, EscrowOwed, EscrowSum, TokenFigures};
-pub use l1::{Cursor, DepositLog, Inclusion, L1};
+pub use layer::{BlockTag, Cursor, DepositLog, FactSignature, Inclusion, L1};
 pub use note::Note;
 pub use start::{EngineFacts, Handle, OnLoss, Parts, check, start};
 pub use view::{DepositState, PendingDeposit, SettlementHealth, SettlementStatus, Submission, SubmitterState};

@@ -4,9 +4,8 @@ use crate::config::SettlementConfig;
 use crate::deposits::DepositWatcher;
 use crate::error::{CheckError, L1Error};
 use crate::escrow::EscrowFigures;
-use crate::l1::L1;
+use crate::layer::{L1, Sender};
 use crate::note::Note;
-use crate::sender::Sender;
 use crate::submit::{Building, Submitter};
 use crate::view::{DepositState, PendingDeposit, SettlementHealth, SettlementStatus, Submission, View};
 use keel_batches::Batcher;
@@ -60,7 +59,7 @@ struct Shared {
 pub async fn check(config: &SettlementConfig, genesis: &Arc<Genesis>) -> Result<(), CheckError> {
     let l1 = L1::connect(&config.endpoint, genesis.clone())?;
     l1.check().await?;
-    l1.check_roles(config.keys.submitter.address(), config.keys.attestor.address()).await
+    l1.check_roles(&config.keys).await
 }
 
 /// Starts the loops on `runtime`. The settlement layer need not answer yet.
@@ -84,7 +83,7 @@ pub fn start(config: &SettlementConfig, parts: Parts, runtime: &tokio::runtime::
         anchor: None,
         not_before: None,
     };
-    let sender = Sender::new(l1.clone(), config.keys.submitter.clone(), poll, config.replace_after);
+    let sender = Sender::new(&l1, &config.keys, poll, config.replace_after)?;
     let submitter = Submitter {
         l1: l1.clone(),
         store: parts.store.clone(),

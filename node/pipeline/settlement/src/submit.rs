@@ -5,16 +5,12 @@
 
 use crate::backoff::Backoff;
 use crate::config::SettlementKeys;
-use crate::error::{CheckError, L1Error, Refusal};
-use crate::l1::{Cursor, Inclusion, L1, ask};
+use crate::error::{CheckError, L1Error, Refusal, SendError};
+use crate::layer::{Cursor, Inclusion, L1, Sender};
 use crate::note::{Note, NoteInclusion};
-use crate::sender::{SendError, Sender};
 use crate::start::{EngineFacts, OnLoss};
 use crate::view::{SubmitterState, View};
-use alloy::primitives::{B256, U256};
-use alloy::signers::SignerSync;
-use keel_batches::{Batch, BatchError, Batcher, DataAvailability};
-use keel_contracts::ethereum::{attestation_digest, attestation_signatures, word};
+use keel_batches::{Batch, BatchError, Batcher};
 use keel_ingress::Inbox;
 use keel_ingress::queue::Answer;
 use keel_store::{BatchHeader, BatchStatus, Store, StoreError};
@@ -179,7 +175,7 @@ impl Submitter {
             }
             Err(error) => return Err(error.into()),
         }
-        self.l1.check_roles(self.keys.submitter.address(), self.keys.attestor.address()).await?;
+        self.l1.check_roles(&self.keys).await?;
         self.checked = true;
         Ok(())
     }
@@ -228,7 +224,7 @@ impl Submitter {
     fn gone(&self, cursor: &Cursor, batch: BatchId) -> Result<CycleError, CycleError> {
         let header = self.store.batch_header(batch)?;
         let included = header.and_then(|header| Note::of(&header).included).map_or(0, |included| included.l1_block);
-        let deep = included + self.l1.genesis.settlement.confirm_depth;
+        let deep = included + self.l1.genesis().settlement.confirm_depth;
         if cursor.at < deep {
             let why =
                 format!("the node of the settlement layer is at block {}, batch {batch} was confirmed at {deep}", cursor.at);
@@ -295,17 +291,13 @@ impl Submitter {
         let Some(header) = self.store.batch_header(id)? else { return Ok(false) };
         // The chain moved between the cursor and the events: the next cycle sees one of the two.
         let Some(update) = updates.get(&header.last_block) else { return Ok(false) };
-        let included = NoteInclusion {
-            l1_tx_hash: Bytes32(update.tx.0),
-            l1_block: update.block,
-            l1_block_hash: Bytes32(update.block_hash.0),
-        };
+        let included = NoteInclusion { l1_tx_hash: update.tx, l1_block: update.block, l1_block_hash: update.block_hash };
         let note = Note { included: Some(included), ..Note::of(&header) };
         if header.status != BatchStatus::Included || header.note != note.encode() {
             self.store.set_batch_status(id, BatchStatus::Included, note.encode())?;
             tracing::info!(batch = %id, l1_block = update.block, "batch included");
         }
-        if cursor.at.saturating_sub(update.block) < self.l1.genesis.settlement.confirm_depth {
+        if cursor.at.saturating_sub(update.block) < self.l1.genesis().settlement.confirm_depth {
             return Ok(false);
         }
         if !self.tell_engine(&header, &included).await? {
@@ -382,17 +374,11 @@ impl Submitter {
     }
 
     async fn attest(&self, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {
-        let (id, fact) = (header.batch, B256::from(batch.fact.0));
-        if !ask(self.l1.registry.isValid(fact)).await? {
+        let (id, fact) = (header.batch, batch.fact);
+        if !self.l1.is_attested(fact).await? {
             self.view.submitter(SubmitterState::Attesting(id));
-            let registry = *self.l1.registry.address();
-            let digest = attestation_digest(self.l1.chain_id, registry, fact);
-            let signature =
-                self.keys.attestor.sign_hash_sync(&digest).map_err(|error| SendError::Sign(error.to_string()))?;
-            let signatures =
-                attestation_signatures(digest, &[signature]).map_err(|error| SendError::Sign(error.to_string()))?;
-            let call = self.l1.registry.attest(fact, signatures);
-            self.sender.transact(registry, call.calldata().clone(), None, &mut |_| Ok(())).await?;
+            let signature = self.keys.sign(&self.l1.genesis().settlement, fact)?;
+            self.sender.attest(fact, &[signature]).await?;
         }
         if header.status == BatchStatus::Built {
             self.store.set_batch_status(id, BatchStatus::Attested, header.note.clone())?;
@@ -404,20 +390,14 @@ impl Submitter {
     async fn submit(&self, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {
         let id = header.batch;
         self.view.submitter(SubmitterState::Submitting(id));
-        let words = |felts: &[Felt]| felts.iter().copied().map(word).collect::<Vec<U256>>();
-        let DataAvailability::Calldata { words: data } = &batch.content.data;
-        let call = self.l1.core.updateStateWithData(words(&batch.output), words(data));
-        let before = Note::of(header).submit_tx.map(|tx| B256::from(tx.0));
-        let mut note = |tx: B256| {
-            let note = Note { submit_tx: Some(Bytes32(tx.0)), included: None };
+        let before = Note::of(header).submit_tx;
+        let mut note = |tx: Bytes32| {
+            let note = Note { submit_tx: Some(tx), included: None };
             tracing::info!(batch = %id, %tx, "submitting batch");
             self.store.set_batch_status(id, BatchStatus::Submitted, note.encode())
         };
-        match self.sender.transact(*self.l1.core.address(), call.calldata().clone(), before, &mut note).await {
-            Ok(receipt) => {
-                tracing::info!(batch = %id, tx = %receipt.transaction_hash, gas = receipt.gas_used, "batch on the contract");
-                Ok(())
-            }
+        match self.sender.submit(batch, before, &mut note).await {
+            Ok(_) => Ok(()),
             // It got there by an earlier transaction, or by somebody else's hand: the next cycle sees it.
             Err(SendError::L1(L1Error::Refused(Refusal::PrevBlockNumber))) if self.moved(header).await? => Ok(()),
             Err(error) => Err(error.into()),

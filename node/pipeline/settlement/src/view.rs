@@ -1,6 +1,7 @@
 //! What others may know of the loops, from memory.
 
-use crate::l1::DepositLog;
+use crate::deposits::nonce;
+use crate::layer::DepositLog;
 use keel_types::{BatchId, Bytes32};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -141,8 +142,7 @@ impl View {
     /// Replaces the pending deposits.
     pub(crate) fn pending<'a>(&self, head: u64, depth_needed: u64, logs: impl Iterator<Item = &'a DepositLog>) {
         let pending = logs.filter_map(|log| {
-            let nonce = u64::try_from(log.nonce).ok()?;
-            let (l1_block, l1_tx_hash) = (log.block, Bytes32(log.tx.0));
+            let (nonce, l1_block, l1_tx_hash) = (nonce(log)?, log.block, log.tx);
             Some((nonce, PendingDeposit { l1_block, l1_tx_hash, depth: head.saturating_sub(log.block), depth_needed }))
         });
         self.lock().pending = pending.collect();

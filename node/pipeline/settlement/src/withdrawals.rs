@@ -1,6 +1,6 @@
 //! Withdrawals as the settlement layer sees them. [spec settlement, Messages and money]
 
-use crate::l1::eth;
+use crate::ethereum::eth;
 use alloy::primitives::U256;
 use alloy::sol_types::SolCall;
 use keel_batches::MessageToL1;

@@ -204,7 +204,7 @@ async fn a_wrong_root_an_unattested_fact_and_a_stranger_are_refused_by_name() {
     let DataAvailability::Calldata { words: data } = &batch.content.data;
     let (output, data) = (words(&batch.output), words(data));
     let core = AppchainCore::new(eth(world.genesis.settlement.core), world.anvil.provider.clone());
-    let submitter = world.config.keys.submitter.address();
+    let submitter = world.keys.submitter.address();
     let refused = async |output: Vec<U256>, from| {
         let error = core.updateStateWithData(output, data.clone()).from(from).call().await.unwrap_err();
         match L1Error::from(error) {
@@ -232,7 +232,7 @@ async fn a_wrong_root_an_unattested_fact_and_a_stranger_are_refused_by_name() {
 async fn attest(world: &World, fact: B256) {
     let registry = eth(world.genesis.settlement.registry);
     let digest = attestation_digest(31_337, registry, fact);
-    let signature = world.config.keys.attestor.sign_hash_sync(&digest).unwrap();
+    let signature = world.keys.attestor.sign_hash_sync(&digest).unwrap();
     let signatures = attestation_signatures(digest, &[signature]).unwrap();
     let registry = AttestationRegistry::new(registry, world.anvil.provider.clone());
     // From one of anvil's own accounts: anybody may bring signatures.

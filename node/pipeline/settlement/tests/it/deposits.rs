@@ -2,7 +2,7 @@ use crate::world::{World, eth};
 use alloy::primitives::U256;
 use alloy::providers::Provider;
 use keel_contracts::ethereum::{AppchainCore, Bridge, HANDLE_DEPOSIT_SELECTOR, word};
-use keel_settlement::dev::{Funded, fund};
+use keel_settlement::ethereum::dev::{Funded, fund};
 use keel_settlement::{DepositState, Handle};
 use keel_types::*;
 

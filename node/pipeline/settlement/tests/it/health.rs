@@ -1,5 +1,6 @@
 use crate::world::World;
 use alloy::primitives::U256;
+use keel_settlement::ethereum::Keys;
 use keel_settlement::{CheckError, SettlementKeys, SubmitterState, check};
 use keel_store::BatchStatus;
 use keel_types::*;
@@ -53,8 +54,8 @@ async fn contracts_of_another_chain_and_keys_without_a_role_are_refused_by_name(
         assert!(!error.is_transient());
     }
     let nobody = "0x1111111111111111111111111111111111111111111111111111111111111111";
-    let keys = |submitter: &str, attestor: &str| SettlementKeys::parse(submitter, attestor).unwrap();
-    let submitter = format!("0x{}", alloy::hex::encode(world.config.keys.submitter.to_bytes()));
+    let keys = |submitter: &str, attestor: &str| SettlementKeys::Ethereum(Keys::parse(submitter, attestor).unwrap());
+    let submitter = format!("0x{}", alloy::hex::encode(world.keys.submitter.to_bytes()));
     for (role, wrong) in [("submitter", keys(nobody, nobody)), ("attestor", keys(&submitter, nobody))] {
         world.config.keys = wrong;
         let error = check(&world.config, &world.genesis).await.unwrap_err();
@@ -69,7 +70,7 @@ async fn a_submitter_without_funds_says_so_and_goes_on_when_it_is_paid() {
     let Some(world) = World::new("a_submitter_without_funds_says_so_and_goes_on_when_it_is_paid", 3, 2).await else {
         return;
     };
-    let submitter = world.config.keys.submitter.address();
+    let submitter = world.keys.submitter.address();
     world.anvil.request("anvil_setBalance", json!([submitter, U256::ZERO])).await;
     world.chain.grow(2, 0);
     let node = world.start();

@@ -1,6 +1,6 @@
 use crate::chain::felt;
 use crate::world::World;
-use keel_settlement::dev::{balance, claim, fund};
+use keel_settlement::ethereum::dev::{balance, claim, fund};
 use keel_settlement::{EscrowFigures, EscrowOwed, Handle, withdrawal_claim};
 use keel_store::BatchStatus;
 use keel_types::*;

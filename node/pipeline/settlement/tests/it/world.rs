@@ -8,7 +8,8 @@ use alloy::signers::local::PrivateKeySigner;
 use keel_batches::BatchLimits;
 use keel_ingress::queue::Answer;
 use keel_ingress::{Inbox, InboxCapacity};
-use keel_settlement::dev::{DevKeys, deploy_dev};
+use keel_settlement::ethereum::Keys;
+use keel_settlement::ethereum::dev::{DevKeys, deploy_dev};
 use keel_settlement::{EngineFacts, Handle, L1, Parts, SettlementConfig, SettlementKeys, SubmitterState, start};
 use keel_store::BatchStatus;
 use keel_types::*;
@@ -83,6 +84,7 @@ pub struct World {
     pub received: Arc<Mutex<Received>>,
     pub losses: Arc<Mutex<Vec<(LossReason, String)>>>,
     pub config: SettlementConfig,
+    pub keys: Keys,
     pub depositor: PrivateKeySigner,
 }
 
@@ -91,7 +93,7 @@ impl World {
     pub async fn new(test: &str, deposit_depth: u64, confirm_depth: u64) -> Option<World> {
         let anvil = Anvil::start(test).await?;
         let genesis = Arc::new(genesis(deposit_depth, confirm_depth));
-        let keys = SettlementKeys::parse(SUBMITTER, ATTESTOR).unwrap();
+        let keys = Keys::parse(SUBMITTER, ATTESTOR).unwrap();
         let dev = DevKeys {
             deployer: DEPLOYER.parse().unwrap(),
             submitter: keys.submitter.address(),
@@ -99,11 +101,11 @@ impl World {
             guardian: AlloyAddress::ZERO,
         };
         deploy_dev(&anvil.url, &genesis, &dev).await.unwrap();
-        let mut config = SettlementConfig::new(anvil.url.clone(), 20, keys);
+        let mut config = SettlementConfig::new(anvil.url.clone(), 20, SettlementKeys::Ethereum(keys.clone()));
         config.limits = BatchLimits { blocks_max: 2, age_ms: 1_000_000, words_max: 100_000 };
         let chain = Chain::new(&genesis);
         let depositor = DEPOSITOR.parse().unwrap();
-        Some(World { anvil, genesis, chain, received: Arc::default(), losses: Arc::default(), config, depositor })
+        Some(World { anvil, genesis, chain, received: Arc::default(), losses: Arc::default(), config, keys, depositor })
     }
 
     /// A node's settlement, with a new inbox. What was received before is remembered, as a journal would.
@@ -165,7 +167,7 @@ impl World {
 
     /// Transactions that the submitter ever got into a block.
     pub async fn submitted(&self) -> u64 {
-        self.anvil.provider.get_transaction_count(self.config.keys.submitter.address()).await.unwrap()
+        self.anvil.provider.get_transaction_count(self.keys.submitter.address()).await.unwrap()
     }
 
     /// The hash of a log's first topic, counted over the whole chain.

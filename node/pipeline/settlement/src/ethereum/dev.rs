@@ -1,8 +1,8 @@
-//! Development only: contracts and money on a local settlement layer. Nothing of a node uses this.
+//! Development only: contracts and money on a local Ethereum chain. Nothing of a node uses this.
 
-use crate::error::L1Error;
-use crate::l1::{L1, ask, eth};
-use crate::sender::{SendError, Sender};
+use super::reader::{Reader, ask, eth};
+use super::sender::Sender;
+use crate::error::{L1Error, SendError};
 use alloy::network::EthereumWallet;
 use alloy::primitives::{Address as AlloyAddress, Bytes, U256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
@@ -11,7 +11,7 @@ use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolEvent;
 use keel_contracts::ethereum::{AppchainCore, AttestationRegistry, Bridge, CoreInit, TestToken, word};
 use keel_contracts::starknet::{config_hash, program_hash};
-use keel_types::{Address, AssetId, Genesis, L1Address};
+use keel_types::{Address, AssetId, Genesis, L1Address, SettlementLayer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl From<SendError> for DevError {
 /// # Errors
 /// See [`DevError`]. What was deployed before a failure stays.
 pub async fn deploy_dev(endpoint: &str, genesis: &Arc<Genesis>, keys: &DevKeys) -> Result<(), DevError> {
-    let l1 = L1::connect(endpoint, genesis.clone())?;
+    let l1 = connect(endpoint, genesis)?;
     let found = l1.provider.get_chain_id().await.map_err(L1Error::from)?;
     if found != l1.chain_id {
         return Err(DevError::OtherChain { expected: l1.chain_id, found });
@@ -117,6 +117,13 @@ async fn deploy_contracts(provider: &DynProvider, genesis: &Genesis, keys: &DevK
     at_address("Bridge", genesis.settlement.bridge, *bridge.address())
 }
 
+fn connect(endpoint: &str, genesis: &Arc<Genesis>) -> Result<Reader, L1Error> {
+    match genesis.settlement.layer {
+        SettlementLayer::Ethereum { chain_id, .. } => Reader::connect(endpoint, genesis.clone(), chain_id),
+        layer => Err(L1Error::OtherLayer(layer)),
+    }
+}
+
 /// A provider that fills in everything and signs as the deployer.
 fn deployer(endpoint: &str, keys: &DevKeys) -> Result<DynProvider, DevError> {
     let url = endpoint.parse().map_err(|error| L1Error::Unreachable(format!("{endpoint}: {error}")))?;
@@ -150,7 +157,7 @@ pub async fn fund(
     amount: u128,
     recipient: Address,
 ) -> Result<Funded, DevError> {
-    let l1 = L1::connect(endpoint, genesis.clone())?;
+    let l1 = connect(endpoint, genesis)?;
     let token = eth(genesis.asset(asset).ok_or(DevError::UnknownAsset(asset))?.token);
     let (contract, amount) = (TestToken::new(token, l1.provider.clone()), U256::from(amount));
     let (mint, approve) = (contract.mint(depositor.address(), amount), contract.approve(*l1.bridge.address(), amount));
@@ -175,7 +182,7 @@ pub async fn claim(
     payer: &PrivateKeySigner,
     claim: &crate::WithdrawalClaim,
 ) -> Result<(), DevError> {
-    let l1 = L1::connect(endpoint, genesis.clone())?;
+    let l1 = connect(endpoint, genesis)?;
     send(&l1, payer, eth(claim.to), claim.calldata.clone().into()).await.map(drop)
 }
 
@@ -184,13 +191,13 @@ pub async fn claim(
 /// # Errors
 /// See [`DevError`].
 pub async fn balance(endpoint: &str, genesis: &Arc<Genesis>, asset: AssetId, owner: L1Address) -> Result<u128, DevError> {
-    let l1 = L1::connect(endpoint, genesis.clone())?;
+    let l1 = connect(endpoint, genesis)?;
     let token = eth(genesis.asset(asset).ok_or(DevError::UnknownAsset(asset))?.token);
     let balance = ask(TestToken::new(token, l1.provider.clone()).balanceOf(eth(owner))).await?;
     Ok(u128::try_from(balance).unwrap_or(u128::MAX))
 }
 
-async fn send(l1: &L1, from: &PrivateKeySigner, to: AlloyAddress, data: Bytes) -> Result<TransactionReceipt, DevError> {
+async fn send(l1: &Reader, from: &PrivateKeySigner, to: AlloyAddress, data: Bytes) -> Result<TransactionReceipt, DevError> {
     let sender = Sender::new(l1.clone(), from.clone(), POLL, REPLACE_AFTER);
     Ok(sender.transact(to, data, None, &mut |_| Ok(())).await?)
 }

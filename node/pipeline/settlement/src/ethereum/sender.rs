@@ -3,17 +3,20 @@
 //! The nonce is the account's count at the newest block, read for each transaction: a second transaction with the
 //! same nonce can only replace the first, so nothing is ever done twice. What is about to be sent is noted first.
 
-use crate::error::L1Error;
-use crate::l1::L1;
+use super::reader::Reader;
+use crate::error::{L1Error, SendError};
+use crate::layer::{FactSignature, NoteTx};
 use alloy::consensus::Transaction as _;
 use alloy::eips::BlockId;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::network::{EthereumWallet, NetworkTransactionBuilder, TransactionBuilder};
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::primitives::{Address, B256, Bytes, Signature, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::signers::local::PrivateKeySigner;
-use keel_store::StoreError;
+use keel_batches::{Batch, DataAvailability};
+use keel_contracts::ethereum::{attestation_digest, attestation_signatures, word};
+use keel_types::{Bytes32, Felt};
 use std::time::{Duration, Instant};
 
 /// Gas above the estimate, in percent: the state may move between the estimate and the block.
@@ -22,25 +25,6 @@ const GAS_MARGIN_PERCENT: u64 = 25;
 const FEE_MAX_WEI: u128 = 1_000_000_000_000;
 /// Looks at a nonce that is used up without a receipt of ours before it is believed.
 const MISSES_MAX: u32 = 5;
-
-/// Why a transaction did not go through.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SendError {
-    #[error("{0}")]
-    L1(#[from] L1Error),
-    #[error("{0}")]
-    Store(#[from] StoreError),
-    #[error("out of funds: needs {needed} wei, has {have}")]
-    OutOfFunds { needed: U256, have: U256 },
-    /// In a block, without effect.
-    #[error("transaction {0} was reverted")]
-    Reverted(B256),
-    /// Another transaction used our nonce: ask the chain what is there now.
-    #[error("another transaction of the account took nonce {0}")]
-    NonceTaken(u64),
-    #[error("sign a transaction: {0}")]
-    Sign(String),
-}
 
 impl From<alloy::transports::TransportError> for SendError {
     fn from(error: alloy::transports::TransportError) -> Self {
@@ -64,7 +48,7 @@ impl Fees {
 
 /// Sends from one account.
 pub(crate) struct Sender {
-    l1: L1,
+    l1: Reader,
     wallet: EthereumWallet,
     address: Address,
     poll: Duration,
@@ -81,9 +65,38 @@ struct Flight {
 }
 
 impl Sender {
-    pub(crate) fn new(l1: L1, signer: PrivateKeySigner, poll: Duration, replace_after: Duration) -> Sender {
+    pub(crate) fn new(l1: Reader, signer: PrivateKeySigner, poll: Duration, replace_after: Duration) -> Sender {
         let address = signer.address();
         Sender { l1, wallet: EthereumWallet::from(signer), address, poll, replace_after }
+    }
+
+    /// Brings the signatures of a fact to the registry.
+    pub(crate) async fn attest(&self, fact: Bytes32, signatures: &[FactSignature]) -> Result<(), SendError> {
+        let registry = *self.l1.registry.address();
+        let fact = B256::from(fact.0);
+        let digest = attestation_digest(self.l1.chain_id, registry, fact);
+        let parse = |signature: &FactSignature| Signature::from_raw(&signature.bytes);
+        let parsed = signatures.iter().map(parse).collect::<Result<Vec<_>, _>>();
+        let ordered = parsed.and_then(|signatures| attestation_signatures(digest, &signatures));
+        let ordered = ordered.map_err(|error| SendError::Sign(error.to_string()))?;
+        let call = self.l1.registry.attest(fact, ordered);
+        self.transact(registry, call.calldata().clone(), None, &mut |_| Ok(())).await.map(drop)
+    }
+
+    /// Gets a batch onto the core contract; see [`crate::layer::Sender::submit`].
+    pub(crate) async fn submit(
+        &self,
+        batch: &Batch,
+        before: Option<Bytes32>,
+        note: NoteTx<'_>,
+    ) -> Result<Bytes32, SendError> {
+        let words = |felts: &[Felt]| felts.iter().copied().map(word).collect::<Vec<U256>>();
+        let DataAvailability::Calldata { words: data } = &batch.content.data;
+        let call = self.l1.core.updateStateWithData(words(&batch.output), words(data));
+        let before = before.map(|tx| B256::from(tx.0));
+        let receipt = self.transact(*self.l1.core.address(), call.calldata().clone(), before, note).await?;
+        tracing::info!(batch = %batch.content.id, tx = %receipt.transaction_hash, gas = receipt.gas_used, "batch on the contract");
+        Ok(Bytes32(receipt.transaction_hash.0))
     }
 
     /// Gets a call of `to` into a block: sends, waits, replaces with a higher fee. `before` is an earlier try at the same
@@ -93,7 +106,7 @@ impl Sender {
         to: Address,
         data: Bytes,
         before: Option<B256>,
-        note: &mut (dyn FnMut(B256) -> Result<(), StoreError> + Send),
+        note: NoteTx<'_>,
     ) -> Result<TransactionReceipt, SendError> {
         self.transact_paying(to, data, U256::ZERO, before, note).await
     }
@@ -105,7 +118,7 @@ impl Sender {
         data: Bytes,
         value: U256,
         before: Option<B256>,
-        note: &mut (dyn FnMut(B256) -> Result<(), StoreError> + Send),
+        note: NoteTx<'_>,
     ) -> Result<TransactionReceipt, SendError> {
         let nonce = self.l1.provider.get_transaction_count(self.address).await?;
         let call = TransactionRequest::default()
@@ -134,13 +147,13 @@ impl Sender {
         &self,
         flight: &mut Flight,
         call: &TransactionRequest,
-        note: &mut (dyn FnMut(B256) -> Result<(), StoreError> + Send),
+        note: NoteTx<'_>,
     ) -> Result<TransactionReceipt, SendError> {
         let mut misses = 0;
         loop {
             for hash in &flight.hashes {
                 if let Some(receipt) = self.l1.provider.get_transaction_receipt(*hash).await? {
-                    return if receipt.status() { Ok(receipt) } else { Err(SendError::Reverted(*hash)) };
+                    return if receipt.status() { Ok(receipt) } else { Err(SendError::Reverted(Bytes32(hash.0))) };
                 }
             }
             if self.l1.provider.get_transaction_count(self.address).await? > flight.nonce {
@@ -183,17 +196,12 @@ impl Sender {
     }
 
     /// Signs and sends; raises the fee as long as the node says that it replaces too little.
-    async fn send(
-        &self,
-        flight: &mut Flight,
-        call: &TransactionRequest,
-        note: &mut (dyn FnMut(B256) -> Result<(), StoreError> + Send),
-    ) -> Result<(), SendError> {
+    async fn send(&self, flight: &mut Flight, call: &TransactionRequest, note: NoteTx<'_>) -> Result<(), SendError> {
         loop {
             let have = self.l1.provider.get_balance(self.address).await?;
             let needed = U256::from(flight.gas) * U256::from(flight.fees.max) + call.value.unwrap_or_default();
             if have < needed {
-                return Err(SendError::OutOfFunds { needed, have });
+                return Err(out_of_funds(needed, have));
             }
             let request = call
                 .clone()
@@ -202,7 +210,7 @@ impl Sender {
                 .with_max_priority_fee_per_gas(flight.fees.tip.min(flight.fees.max));
             let signed = request.build(&self.wallet).await.map_err(|error| SendError::Sign(error.to_string()))?;
             let hash = *signed.tx_hash();
-            note(hash)?;
+            note(Bytes32(hash.0))?;
             flight.hashes.push(hash);
             flight.sent = Instant::now();
             match self.l1.provider.send_raw_transaction(&signed.encoded_2718()).await {
@@ -217,13 +225,18 @@ impl Sender {
                         flight.fees = flight.fees.replacing(self.market().await?);
                     }
                     L1Error::Rpc { message, .. } if says(&message, &["insufficient funds"]) => {
-                        return Err(SendError::OutOfFunds { needed, have });
+                        return Err(out_of_funds(needed, have));
                     }
                     other => return Err(other.into()),
                 },
             }
         }
     }
+}
+
+fn out_of_funds(needed: U256, have: U256) -> SendError {
+    let wei = |amount: U256| u128::try_from(amount).unwrap_or(u128::MAX);
+    SendError::OutOfFunds { needed: wei(needed), have: wei(have) }
 }
 
 /// Nodes agree on these words, in different cases, and on no code.

@@ -1,6 +1,8 @@
-//! The settlement layer as this crate reads it: typed questions, typed answers, no state.
+//! Ethereum as this crate reads it: typed questions, typed answers, no state.
 
+use super::Keys;
 use crate::error::{CheckError, L1Error};
+use crate::layer::{BlockTag, BridgeEvent, Cursor, DepositLog, Inclusion};
 use alloy::contract::CallBuilder;
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{Address, B256, I256, U256};
@@ -8,9 +10,10 @@ use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::{SolEvent, SolEventInterface};
 use alloy::transports::http::reqwest::{Client, Url};
+use keel_contracts::ethereum::Bridge::BridgeEvents;
 use keel_contracts::ethereum::{AppchainCore, AttestationRegistry, Bridge, HANDLE_DEPOSIT_SELECTOR, TestToken, felt, word};
 use keel_contracts::starknet::{config_hash, program_hash};
-use keel_types::{Bytes32, Felt, Genesis, Height, L1Address, SettlementLayer};
+use keel_types::{Bytes32, Genesis, Height, L1Address};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +25,7 @@ const LOG_BLOCKS_MAX: u64 = 5_000;
 
 /// Readers of one chain's contracts. Cheap to clone.
 #[derive(Clone)]
-pub struct L1 {
+pub struct Reader {
     pub(crate) provider: DynProvider,
     pub(crate) genesis: Arc<Genesis>,
     /// EIP-155 id.
@@ -32,54 +35,19 @@ pub struct L1 {
     pub(crate) bridge: Bridge::BridgeInstance<DynProvider>,
 }
 
-/// Where the settlement contract is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cursor {
-    /// Block of the settlement layer at which it was read.
-    pub at: u64,
-    /// Last settled block; `None` before the first batch.
-    pub height: Option<Height>,
-    pub root: Felt,
-    pub hash: Felt,
-}
-
-/// The transaction that settled a batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Inclusion {
-    pub block: u64,
-    pub block_hash: B256,
-    pub tx: B256,
-}
-
-/// A message that waits, or waited, for our chain; as its event says.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DepositLog {
-    pub from: Address,
-    pub to: U256,
-    pub selector: U256,
-    pub payload: Vec<U256>,
-    pub nonce: U256,
-    pub block: u64,
-    pub block_hash: B256,
-    pub tx: B256,
-}
-
-impl L1 {
+impl Reader {
     /// Connects to `endpoint`, which need not answer yet.
     ///
     /// # Errors
-    /// The address cannot be parsed, or the chain settles elsewhere than on Ethereum.
-    pub fn connect(endpoint: &str, genesis: Arc<Genesis>) -> Result<L1, L1Error> {
-        let SettlementLayer::Ethereum { chain_id, .. } = genesis.settlement.layer else {
-            return Err(L1Error::OtherLayer(genesis.settlement.layer));
-        };
+    /// The address cannot be parsed.
+    pub(crate) fn connect(endpoint: &str, genesis: Arc<Genesis>, chain_id: u64) -> Result<Reader, L1Error> {
         let url: Url = endpoint.parse().map_err(|error| L1Error::Unreachable(format!("{endpoint}: {error}")))?;
         let client = Client::builder().timeout(REQUEST_TIMEOUT).connect_timeout(REQUEST_TIMEOUT).build();
         let client = client.map_err(|error| L1Error::Unreachable(error.to_string()))?;
         // No fillers: nonces, gas and fees are the sender's own.
         let provider = ProviderBuilder::new().disable_recommended_fillers().connect_reqwest(client, url).erased();
         let spec = &genesis.settlement;
-        Ok(L1 {
+        Ok(Reader {
             core: AppchainCore::new(eth(spec.core), provider.clone()),
             registry: AttestationRegistry::new(eth(spec.registry), provider.clone()),
             bridge: Bridge::new(eth(spec.bridge), provider.clone()),
@@ -93,7 +61,7 @@ impl L1 {
     ///
     /// # Errors
     /// The first difference, by name; or nobody answered.
-    pub async fn check(&self) -> Result<(), CheckError> {
+    pub(crate) async fn check(&self) -> Result<(), CheckError> {
         let spec = &self.genesis.settlement;
         let chain_id = self.provider.get_chain_id().await.map_err(L1Error::from)?;
         same("the chain id", self.chain_id, chain_id)?;
@@ -126,7 +94,8 @@ impl L1 {
     ///
     /// # Errors
     /// They may not; or nobody answered.
-    pub async fn check_roles(&self, submitter: Address, attestor: Address) -> Result<(), CheckError> {
+    pub(crate) async fn check_roles(&self, keys: &Keys) -> Result<(), CheckError> {
+        let (submitter, attestor) = (keys.submitter.address(), keys.attestor.address());
         if !ask(self.core.isOperator(submitter)).await? {
             let account = submitter.to_string();
             return Err(CheckError::NotAllowed {
@@ -143,21 +112,24 @@ impl L1 {
     }
 
     /// Number of the newest block.
-    pub async fn head(&self) -> Result<u64, L1Error> {
+    pub(crate) async fn head(&self) -> Result<u64, L1Error> {
         Ok(self.provider.get_block_number().await?)
     }
 
     /// Number and hash of a block; `None` if there is none.
-    pub async fn block(&self, which: BlockNumberOrTag) -> Result<Option<(u64, B256)>, L1Error> {
+    pub(crate) async fn block(&self, which: BlockTag) -> Result<Option<(u64, Bytes32)>, L1Error> {
+        let which = match which {
+            BlockTag::Number(number) => BlockNumberOrTag::Number(number),
+            BlockTag::Latest => BlockNumberOrTag::Latest,
+            BlockTag::Final => BlockNumberOrTag::Finalized,
+        };
         let block = self.provider.get_block(which.into()).await?;
-        Ok(block.map(|block| (block.header.number, block.header.hash)))
+        Ok(block.map(|block| (block.header.number, Bytes32(block.header.hash.0))))
     }
 
-    /// The contract's state at the newest block. Pinned by the block's hash: three answers from two forks would look like a
-    /// mismatch.
-    pub async fn cursor(&self) -> Result<Cursor, L1Error> {
-        let (at, hash) = self.newest().await?;
-        let pinned = BlockId::hash(hash);
+    /// The contract's state at block `at`, pinned by its hash.
+    pub(crate) async fn cursor_at(&self, at: u64, hash: Bytes32) -> Result<Cursor, L1Error> {
+        let pinned = BlockId::hash(hash.0.into());
         let number = ask(self.core.stateBlockNumber().block(pinned)).await?;
         let root = ask(self.core.stateRoot().block(pinned)).await?;
         let hash = ask(self.core.stateBlockHash().block(pinned)).await?;
@@ -170,13 +142,8 @@ impl L1 {
         Ok(Cursor { at, height, root, hash })
     }
 
-    pub(crate) async fn newest(&self) -> Result<(u64, B256), L1Error> {
-        let newest = self.block(BlockNumberOrTag::Latest).await?;
-        newest.ok_or_else(|| L1Error::Contradiction("there is no newest block".into()))
-    }
-
     /// Every state update in blocks `from..=to`: last block of our chain -> its transaction.
-    pub async fn state_updates(&self, from: u64, to: u64) -> Result<BTreeMap<Height, Inclusion>, L1Error> {
+    pub(crate) async fn state_updates(&self, from: u64, to: u64) -> Result<BTreeMap<Height, Inclusion>, L1Error> {
         let filter =
             Filter::new().address(*self.core.address()).event_signature(AppchainCore::LogStateUpdate::SIGNATURE_HASH);
         let mut updates = BTreeMap::new();
@@ -184,14 +151,13 @@ impl L1 {
             let update = decode::<AppchainCore::LogStateUpdate>(&log)?;
             let height =
                 u64::try_from(update.blockNumber).map_err(|_| contradiction("LogStateUpdate", update.blockNumber))?;
-            let (block, block_hash, tx) = place(&log)?;
-            updates.insert(Height(height), Inclusion { block, block_hash, tx });
+            updates.insert(Height(height), place(&log)?);
         }
         Ok(updates)
     }
 
     /// Messages of the genesis bridge to the exchange for `handle_deposit` in blocks `from..=to`, in order.
-    pub async fn deposits(&self, from: u64, to: u64) -> Result<Vec<DepositLog>, L1Error> {
+    pub(crate) async fn deposits(&self, from: u64, to: u64) -> Result<Vec<DepositLog>, L1Error> {
         let filter = Filter::new()
             .address(*self.core.address())
             .event_signature(AppchainCore::LogMessageToL2::SIGNATURE_HASH)
@@ -202,13 +168,13 @@ impl L1 {
         logs.iter()
             .map(|log| {
                 let message = decode::<AppchainCore::LogMessageToL2>(log)?;
-                let (block, block_hash, tx) = place(log)?;
+                let Inclusion { block, block_hash, tx } = place(log)?;
                 Ok(DepositLog {
-                    from: message.fromAddress,
-                    to: message.toAddress,
-                    selector: message.selector,
-                    payload: message.payload,
-                    nonce: message.nonce,
+                    from: l1_address(message.fromAddress),
+                    to: bytes(message.toAddress),
+                    selector: bytes(message.selector),
+                    payload: message.payload.into_iter().map(bytes).collect(),
+                    nonce: bytes(message.nonce),
                     block,
                     block_hash,
                     tx,
@@ -217,32 +183,42 @@ impl L1 {
             .collect()
     }
 
-    /// Events of the bridge in blocks `from..=to`, in order.
-    pub async fn bridge_events(&self, from: u64, to: u64) -> Result<Vec<Bridge::BridgeEvents>, L1Error> {
+    /// What the bridge did in blocks `from..=to`, in order.
+    pub(crate) async fn bridge_events(&self, from: u64, to: u64) -> Result<Vec<BridgeEvent>, L1Error> {
         let logs = self.logs(Filter::new().address(*self.bridge.address()), from, to).await?;
-        let event = |log: &Log| Bridge::BridgeEvents::decode_log(&log.inner).map(|event| event.data);
-        logs.iter().map(|log| event(log).map_err(|error| L1Error::NotOurs(error.to_string()))).collect()
+        let mut events = Vec::new();
+        for log in &logs {
+            let event = BridgeEvents::decode_log(&log.inner).map_err(|error| L1Error::NotOurs(error.to_string()))?;
+            events.extend(bridge_event(event.data)?);
+        }
+        Ok(events)
     }
 
     /// Whether the message waits on the core contract, and whether its cancellation was started.
-    pub async fn message(&self, hash: Bytes32) -> Result<(bool, bool), L1Error> {
+    pub(crate) async fn message(&self, hash: Bytes32) -> Result<(bool, bool), L1Error> {
         let fee = ask(self.core.l1ToL2Messages(hash.0.into())).await?;
         let cancelled = ask(self.core.l1ToL2MessageCancellations(hash.0.into())).await?;
         Ok((!fee.is_zero(), !cancelled.is_zero()))
     }
 
     /// Whether a message of ours can be consumed on the settlement layer now.
-    pub async fn claimable(&self, message_hash: Bytes32) -> Result<bool, L1Error> {
+    pub(crate) async fn claimable(&self, message_hash: Bytes32) -> Result<bool, L1Error> {
         Ok(!ask(self.core.l2ToL1Messages(message_hash.0.into())).await?.is_zero())
     }
 
+    /// Whether the registry holds the fact valid.
+    pub(crate) async fn is_attested(&self, fact: Bytes32) -> Result<bool, L1Error> {
+        ask(self.registry.isValid(fact.0.into())).await
+    }
+
     /// The bridge's counter and its balance of a token, at one block. Units of the token.
-    pub(crate) async fn escrow_at(&self, token: L1Address, block: B256) -> Result<(U256, U256), L1Error> {
-        let pinned = BlockId::hash(block);
+    pub(crate) async fn escrow_at(&self, token: L1Address, block: Bytes32) -> Result<(u128, u128), L1Error> {
+        let pinned = BlockId::hash(block.0.into());
         let counter = ask(self.bridge.escrow(eth(token)).block(pinned)).await?;
         let contract = TestToken::new(eth(token), self.provider.clone());
         let balance = ask(contract.balanceOf(*self.bridge.address()).block(pinned)).await?;
-        Ok((counter, balance))
+        // Anybody may send a token of a broken issuer here: more than fits is still enough.
+        Ok((small(counter)?, u128::try_from(balance).unwrap_or(u128::MAX)))
     }
 
     async fn logs(&self, filter: Filter, from: u64, to: u64) -> Result<Vec<Log>, L1Error> {
@@ -276,9 +252,47 @@ fn decode<E: SolEvent>(log: &Log) -> Result<E, L1Error> {
     Ok(decoded.inner.data)
 }
 
-fn place(log: &Log) -> Result<(u64, B256, B256), L1Error> {
+fn bridge_event(event: BridgeEvents) -> Result<Option<BridgeEvent>, L1Error> {
+    Ok(match event {
+        BridgeEvents::DepositSent(sent) => Some(BridgeEvent::Sent {
+            nonce: number(sent.nonce)?,
+            token: l1_address(sent.token),
+            amount: small(sent.amount)?,
+        }),
+        BridgeEvents::DepositRefunded(refunded) => {
+            Some(BridgeEvent::Refunded { nonce: number(refunded.nonce)?, token: l1_address(refunded.token) })
+        }
+        BridgeEvents::WithdrawalPaid(paid) => Some(BridgeEvent::Paid {
+            withdrawal: number(paid.withdrawalId)?,
+            token: l1_address(paid.token),
+            amount: small(paid.amount)?,
+        }),
+        BridgeEvents::DepositCancellationStarted(_) | BridgeEvents::DepositsPausedSet(_) => None,
+    })
+}
+
+/// Bridge amounts are below 2^127 by its own cap.
+fn small(amount: U256) -> Result<u128, L1Error> {
+    u128::try_from(amount).map_err(|_| contradiction("an amount of the bridge", amount))
+}
+
+fn number(value: U256) -> Result<u64, L1Error> {
+    u64::try_from(value).map_err(|_| contradiction("a number of the bridge", value))
+}
+
+fn bytes(word: U256) -> Bytes32 {
+    Bytes32(word.to_be_bytes())
+}
+
+fn l1_address(address: Address) -> L1Address {
+    L1Address::ethereum(address.0.0)
+}
+
+fn place(log: &Log) -> Result<Inclusion, L1Error> {
     match (log.block_number, log.block_hash, log.transaction_hash) {
-        (Some(block), Some(block_hash), Some(tx)) => Ok((block, block_hash, tx)),
+        (Some(block), Some(block_hash), Some(tx)) => {
+            Ok(Inclusion { block, block_hash: Bytes32(block_hash.0), tx: Bytes32(tx.0) })
+        }
         _ => Err(L1Error::Contradiction("an event of a block range is in no block".into())),
     }
 }

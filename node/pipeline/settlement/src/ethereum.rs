@@ -1,0 +1,13 @@
+//! Ethereum as a settlement layer: everything that knows alloy.
+
+mod attestor;
+pub mod dev;
+mod error;
+mod reader;
+mod sender;
+
+pub use attestor::Keys;
+pub(crate) use attestor::sign;
+pub use reader::Reader;
+pub(crate) use reader::eth;
+pub(crate) use sender::Sender;
