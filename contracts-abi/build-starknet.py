@@ -23,10 +23,11 @@ SOURCES = HERE / "starknet"
 ARTIFACTS = HERE / "artifacts" / "starknet"
 CACHE = pathlib.Path(os.environ.get("KEEL_CACHE", pathlib.Path.home() / ".cache" / "keel")) / "cairo"
 # By crate of cairo_project.toml, which is also where in artifacts/starknet they are written: the classes of every Keel chain, which
-# are part of its genesis, and those of the contracts on the Starknet that a chain settles on, which are not.
+# are part of its genesis; those of the contracts on the Starknet that a chain settles on, which are not; and what only tests need.
 CLASSES = {
     "keel": ("", ["account", "collateral_token", "exchange"]),
     "settlement": ("settlement/", ["appchain", "attestation_registry", "bridge", "test_token"]),
+    "odd_tokens": ("test/", ["odd_token"]),
 }
 SIERRA_VERSION, CASM_VERSION = "0.12.3", "0.14.0.1"
 COMPILERS = "starkware/starknet/compiler/v1/sierra-compiler-major-1"

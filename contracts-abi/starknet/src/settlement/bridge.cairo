@@ -25,8 +25,8 @@ struct Deposit {
 
 #[starknet::interface]
 trait IBridge<TContractState> {
-    /// Once, by the initializer. NOT_INITIALIZER, ALREADY_INITIALIZED, BAD_CONFIGURATION: `exchange` is not an appchain address. The
-    /// call fails where `core` is no core contract.
+    /// Once, by the initializer. NOT_INITIALIZER, ALREADY_INITIALIZED, BAD_CONFIGURATION: `exchange` is not an appchain address.
+    /// The call fails where `core` is no core contract.
     fn initialize(ref self: TContractState, core: ContractAddress, exchange: felt252);
 
     /// Zero before `initialize`.
@@ -48,8 +48,8 @@ trait IBridge<TContractState> {
 
     /// Moves `amount` units of `token` from the caller, who has approved it, into escrow and tells the exchange to credit
     /// `l2_recipient`, an appchain address (1 to 2^251 - 257). Returns the nonce of the message.
-    /// REENTERED, DEPOSITS_PAUSED, NOT_INITIALIZED, TOKEN_NOT_LISTED, BAD_RECIPIENT, BAD_AMOUNT (zero), CAP_EXCEEDED, TRANSFER_FAILED (the token
-    /// answered neither true nor nothing), TRANSFER_INEXACT (it kept a part), and the token's own.
+    /// REENTERED, DEPOSITS_PAUSED, NOT_INITIALIZED, TOKEN_NOT_LISTED, BAD_RECIPIENT, BAD_AMOUNT (zero), CAP_EXCEEDED,
+    /// TRANSFER_FAILED (the token did not answer true), TRANSFER_INEXACT (it kept a part), and the token's own.
     fn deposit(
         ref self: TContractState, token: ContractAddress, amount: u256, l2_recipient: felt252
     ) -> felt252;
@@ -62,9 +62,10 @@ trait IBridge<TContractState> {
     /// step, those of the core contract's `cancel_message`, and those of a payment.
     fn cancel_deposit(ref self: TContractState, nonce: felt252);
 
-    /// Pays a withdrawal whose batch is settled. Anyone may call; the tokens go to `recipient`. REENTERED, NOT_INITIALIZED, BAD_RECIPIENT (zero or
-    /// this contract), BAD_AMOUNT (zero or over 127 bits), the core contract's INVALID_MESSAGE_TO_CONSUME, and those of a
-    /// payment: ESCROW_TOO_SMALL, TRANSFER_FAILED, TRANSFER_INEXACT, and the token's own.
+    /// Pays a withdrawal whose batch is settled. Anyone may call; the tokens go to `recipient`. REENTERED, NOT_INITIALIZED,
+    /// BAD_RECIPIENT (zero or this contract), BAD_AMOUNT (zero or over 127 bits), the core contract's
+    /// INVALID_MESSAGE_TO_CONSUME, and those of a payment: ESCROW_TOO_SMALL, TRANSFER_FAILED, TRANSFER_INEXACT, and the
+    /// token's own.
     fn withdraw(
         ref self: TContractState,
         token: ContractAddress,
@@ -179,8 +180,8 @@ mod bridge {
         paused: bool,
     }
 
-    /// `caps` in units of the token, one for each of `token_list`: 1 to 2^127 - 1. BAD_CONFIGURATION: the initializer is zero or the lists
-    /// differ in length. BAD_LISTING: a token twice, or a bad cap. It fails where a token is no ERC-20 contract.
+    /// `caps` in units of the token, one for each of `token_list`: 1 to 2^127 - 1. BAD_CONFIGURATION: the initializer is zero or
+    /// the lists differ in length. BAD_LISTING: a token twice, or a bad cap. It fails where a token is no ERC-20 contract.
     #[constructor]
     fn constructor(
         ref self: ContractState,
@@ -447,14 +448,15 @@ mod bridge {
         Serde::<u256>::deserialize(ref answer).expect('TRANSFER_FAILED')
     }
 
-    /// Some tokens answer true, some answer nothing. Anything else is a failure.
+    /// An ERC-20 on Starknet answers true. Anything else is a failure.
     fn call_token(
         token: ContractAddress, selector: felt252, mut arguments: Array<felt252>, amount: u128
     ) {
         arguments.append(amount.into());
         arguments.append(0); // the high half of the amount
         let answer = call_contract_syscall(token, selector, arguments.span()).unwrap_syscall();
-        assert(answer.is_empty() || *answer.at(0) == 1, 'TRANSFER_FAILED');
+        assert(!answer.is_empty(), 'TRANSFER_FAILED');
+        assert(*answer.at(0) == 1, 'TRANSFER_FAILED');
     }
 
     fn is_l2_address(value: felt252) -> bool {

@@ -1,0 +1,3 @@
+//! Contracts that exist for tests alone.
+
+mod odd_token;
