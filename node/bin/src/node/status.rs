@@ -2,7 +2,8 @@ use keel_feeds::PhaseView;
 use keel_guard::PhaseTimings;
 use keel_rpc::{NodeStatus, PendingDeposit, SettlementStatus, Submission};
 use keel_settlement::Handle;
-use keel_types::{BatchId, Phase, Ts};
+use keel_store::BatchHeader;
+use keel_types::{Phase, Ts};
 
 /// What only the wiring knows, for `node_status` and `bridge_*`.
 pub struct Status {
@@ -43,8 +44,8 @@ impl NodeStatus for Status {
         })
     }
 
-    fn submission(&self, batch: BatchId) -> Option<Submission> {
-        let submission = self.settlement.submission(batch)?;
+    fn submission(&self, batch: &BatchHeader) -> Option<Submission> {
+        let submission = keel_settlement::Submission::of(batch)?;
         Some(Submission { l1_tx_hash: submission.l1_tx_hash, l1_block: submission.l1_block })
     }
 }

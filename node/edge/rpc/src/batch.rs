@@ -19,7 +19,7 @@ fn is_write(name: &str) -> bool {
 
 /// Whether a method opens a subscription. In a batch its notifications could come before its answer.
 fn opens_subscription(name: &str) -> bool {
-    subscriptions::opens(name) || name == crate::streams::SUBSCRIBE
+    subscriptions::opens(name) || name == crate::streams::SUBSCRIBE || name == crate::bridge::stream::SUBSCRIBE
 }
 
 /// Whether a method opens or ends a subscription: both need a connection that stays.

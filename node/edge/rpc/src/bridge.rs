@@ -1,13 +1,17 @@
 //! `bridge_*`: batches, deposits and withdrawals, as bridges and other readers of the settlement layer need them.
 //! [spec settlement, What bridges read]
+pub mod json;
+pub(crate) mod stream;
+
 use crate::context::Shared;
 use crate::error::RpcError;
 use crate::fields::Fields;
-use crate::limits::BATCH_DATA_WORDS_PER_PAGE;
+use crate::limits::{HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX};
 use crate::method::{Call, Method, Param};
 use crate::node::brief;
+use json::to_l1;
 use jsonrpsee::types::Params;
-use keel_batches::{Batch, BatchError, CloseReason, DataAvailability, MessageToL1, MessageToL2, StatePoint};
+use keel_batches::{Batch, BatchError, MessageToL1};
 use keel_commitment::hash::keccak256;
 use keel_store::{BatchHeader, BatchStatus, DepositResult, DepositRow, WithdrawalRow};
 use keel_types::*;
@@ -42,6 +46,23 @@ pub(crate) const METHODS: &[Method] = &[
         call: Call::Store(latest),
     },
     Method {
+        name: "bridge_getBatches",
+        summary: "Batches in short, newest first, by page.",
+        params: &[
+            Param::optional(
+                "from",
+                "uint",
+                "The newest batch to show; without it the newest there is. `next` of the page before.",
+            ),
+            Param::optional("limit", "uint", "Batches in the page."),
+        ],
+        result: "Batches",
+        errors: &[],
+        call: Call::Store(batches),
+    },
+    stream::SUBSCRIBE_BATCHES,
+    stream::UNSUBSCRIBE_BATCHES,
+    Method {
         name: "bridge_getBatchData",
         summary: "The words of a batch that rebuild the state, by page.",
         params: &[BATCH, Param::optional("page", "uint", "From 0, else 0.")],
@@ -74,14 +95,6 @@ impl From<BatchError> for RpcError {
     }
 }
 
-fn hex(felt: &Felt) -> String {
-    format!("{felt:#x}")
-}
-
-fn hexes(felts: &[Felt]) -> Value {
-    felts.iter().map(|felt| Value::String(hex(felt))).collect()
-}
-
 fn load(shared: &Shared, id: BatchId) -> Result<(BatchHeader, Batch), RpcError> {
     Batch::load(&shared.store, id)?.ok_or(RpcError::UnknownBatch)
 }
@@ -91,7 +104,7 @@ fn batch(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
     let id = BatchId(fields.integer("batch")?);
     fields.finish()?;
     let (header, batch) = load(shared, id)?;
-    Ok(batch_json(shared, &header, &batch))
+    Ok(json::batch(&header, &batch, shared.status.submission(&header)))
 }
 
 fn batch_by_block(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
@@ -100,7 +113,7 @@ fn batch_by_block(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcErro
     fields.finish()?;
     let id = shared.store.batch_of_block(height)?.ok_or(RpcError::UnknownBatch)?;
     let (header, batch) = load(shared, id)?;
-    Ok(batch_json(shared, &header, &batch))
+    Ok(json::batch(&header, &batch, shared.status.submission(&header)))
 }
 
 fn latest(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
@@ -115,73 +128,6 @@ fn latest(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
     }))
 }
 
-fn batch_json(shared: &Shared, header: &BatchHeader, batch: &Batch) -> Value {
-    let content = &batch.content;
-    let DataAvailability::Calldata { words } = &content.data;
-    let submission = shared.status.submission(content.id);
-    let mut answer = brief(header);
-    let more = json!({
-        "closed": close_reason(content.closed),
-        "before": point(&content.before),
-        "after": point(&content.after),
-        "stateDiffLength": content.diff.len().to_string(),
-        "messagesToL1": content.to_l1.iter().map(to_l1).collect::<Value>(),
-        "messagesToL2": content.to_l2.iter().map(to_l2).collect::<Value>(),
-        "data": {"kind": "CALLDATA", "words": words.len().to_string(), "pages": pages(words).to_string()},
-        "configHash": hex(&content.config_hash),
-        "programHash": hex(&content.program_hash),
-        "programOutput": hexes(&batch.output),
-        "transitionFact": batch.transition_fact.to_string(),
-        "fact": batch.fact.to_string(),
-        "settlement": submission.map(|submission| json!({
-            "transactionHash": submission.l1_tx_hash.to_string(),
-            "block": submission.l1_block.map(|block| block.to_string()),
-        })),
-    });
-    if let (Value::Object(answer), Value::Object(more)) = (&mut answer, more) {
-        answer.extend(more);
-    }
-    answer
-}
-
-fn close_reason(reason: CloseReason) -> &'static str {
-    match reason {
-        CloseReason::Count => "COUNT",
-        CloseReason::Age => "AGE",
-        CloseReason::Size => "SIZE",
-        CloseReason::OnDemand => "ON_DEMAND",
-        CloseReason::SafeMode => "SAFE_MODE",
-        CloseReason::Settled => "SETTLED",
-    }
-}
-
-/// `height` is null before the first block.
-fn point(point: &StatePoint) -> Value {
-    json!({
-        "height": point.height.map(|height| height.to_string()),
-        "root": hex(&point.root),
-        "blockHash": hex(&point.hash),
-    })
-}
-
-fn to_l1(message: &MessageToL1) -> Value {
-    json!({
-        "from": hex(&message.from), "to": message.to.to_string(),
-        "payload": hexes(&message.payload), "hash": message.hash().to_string(),
-    })
-}
-
-fn to_l2(message: &MessageToL2) -> Value {
-    json!({
-        "from": message.from.to_string(), "to": hex(&message.to), "nonce": message.nonce.to_string(),
-        "selector": hex(&message.selector), "payload": hexes(&message.payload), "hash": message.hash().to_string(),
-    })
-}
-
-fn pages(words: &[Felt]) -> usize {
-    words.len().div_ceil(BATCH_DATA_WORDS_PER_PAGE).max(1)
-}
-
 /// The words that rebuild the state. Page 0 exists even when there are none.
 fn batch_data(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
     let mut fields = Fields::read(params)?;
@@ -189,14 +135,20 @@ fn batch_data(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
     let page: usize = fields.optional_integer("page")?.unwrap_or(0);
     fields.finish()?;
     let (_, batch) = load(shared, id)?;
-    let DataAvailability::Calldata { words } = &batch.content.data;
-    if page >= pages(words) {
-        return Err(RpcError::PageOutOfRange);
-    }
-    let shown = words.chunks(BATCH_DATA_WORDS_PER_PAGE).nth(page).unwrap_or(&[]);
+    json::data_page(&batch, page).ok_or(RpcError::PageOutOfRange)
+}
+
+/// Newest first. `from` and everything below it; `next` is the batch to go on from, null at the end.
+fn batches(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
+    let mut fields = Fields::read(params)?;
+    let from = BatchId(fields.optional_integer("from")?.unwrap_or(u64::MAX));
+    let limit = fields.rows("limit", HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX)?;
+    fields.finish()?;
+    let found = shared.store.batches_down(from, limit)?;
+    let next = found.last().filter(|_| found.len() == limit).and_then(|last| last.batch.0.checked_sub(1));
     Ok(json!({
-        "batch": id.to_string(), "kind": "CALLDATA", "page": page.to_string(), "pages": pages(words).to_string(),
-        "words": hexes(shown),
+        "batches": found.iter().map(|header| json::with_settlement(header, shared.status.submission(header))).collect::<Value>(),
+        "next": next.map(|next| next.to_string()),
     }))
 }
 
@@ -323,11 +275,5 @@ mod tests {
         assert_eq!(hex::encode(&call[..4]), "7bfe950c");
         assert_eq!(call.len(), 4 + 4 * 32);
         assert_eq!((call[35], call[67], call[99], call[131]), (1, 2, 3, 4));
-    }
-
-    #[test]
-    fn data_without_words_has_one_empty_page() {
-        let words = vec![Felt::ONE; BATCH_DATA_WORDS_PER_PAGE + 1];
-        assert_eq!([pages(&[]), pages(&words[1..]), pages(&words)], [1, 1, 2]);
     }
 }

@@ -7,8 +7,8 @@ use jsonrpsee::core::server::ResponsePayload;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use keel_feeds::{Feeds, PhaseView, Published};
 use keel_ingress::{Ingress, IngressError};
-use keel_store::{BatchStatus, Store};
-use keel_types::{BatchId, Bytes32, Genesis, Height, Ts};
+use keel_store::{BatchHeader, BatchStatus, Store};
+use keel_types::{Bytes32, Genesis, Height, Ts};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,8 +34,8 @@ pub trait NodeStatus: Send + Sync + 'static {
     fn settlement(&self) -> SettlementStatus;
     /// A deposit seen on the settlement layer that is not final yet.
     fn pending_deposit(&self, message_nonce: u64) -> Option<PendingDeposit>;
-    /// Where a batch is on the settlement layer; `None` while it was not submitted.
-    fn submission(&self, batch: BatchId) -> Option<Submission>;
+    /// Where a batch is on the settlement layer, as its header's note says; `None` while it was not submitted.
+    fn submission(&self, batch: &BatchHeader) -> Option<Submission>;
 }
 
 /// See [NodeStatus::settlement].

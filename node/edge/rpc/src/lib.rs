@@ -15,7 +15,7 @@ mod account;
 mod admin;
 mod answers;
 mod batch;
-mod bridge;
+pub mod bridge;
 mod context;
 pub mod error;
 mod fields;
@@ -130,5 +130,6 @@ fn module(
     starknet::subscriptions::register(&mut module, shared, chain, dialect);
     method::register(&mut context::Methods(&mut module));
     streams::register(&mut module);
+    bridge::stream::register(&mut module, chain);
     module
 }

@@ -67,6 +67,8 @@ pub const HISTORY_CURSOR_BYTES_MAX: usize = 48;
 pub const PRICE_REPORTS_MAX: usize = 64;
 /// 32-byte words in one page of `bridge_getBatchData`: one blob's worth.
 pub const BATCH_DATA_WORDS_PER_PAGE: usize = 4_096;
+/// Changes of batches that a stream reads at once and holds while it waits for its socket.
+pub const BATCH_CHANGES_AT_ONCE_MAX: usize = 64;
 
 /// `chunk_size` of `starknet_getEvents`; more is PAGE_SIZE_TOO_BIG (31).
 pub const EVENTS_CHUNK_MAX: u64 = 1_024;

@@ -13,7 +13,9 @@ pub mod compression;
 mod decide;
 mod error;
 pub mod kzg;
+mod output;
 mod packed;
+mod rebuild;
 mod wire;
 
 #[cfg(test)]
@@ -23,4 +25,6 @@ pub use batch::{Batch, BatchContent, DataAvailability, MessageToL1, MessageToL2,
 pub use batcher::Batcher;
 pub use decide::{BatchLimits, BlockSummary, CloseReason, Cut, decide};
 pub use error::BatchError;
+pub use output::{BlobWords, OutputError, ProgramOutput};
 pub use packed::{ContractUpdate, ContractWord, PackError, PackedDiff, UnpackError};
+pub use rebuild::{RebuildError, RebuildFault, SettledBatch, apply, decode, without_filling};

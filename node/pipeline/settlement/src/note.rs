@@ -1,3 +1,4 @@
+use crate::view::Submission;
 use borsh::{BorshDeserialize, BorshSerialize};
 use keel_store::BatchHeader;
 use keel_types::Bytes32;
@@ -28,5 +29,17 @@ impl Note {
     /// Canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
         borsh::to_vec(self).expect("writing to a Vec cannot fail")
+    }
+}
+
+impl Submission {
+    /// Where the batch of a header is, as its note says; `None` while it was not submitted.
+    pub fn of(header: &BatchHeader) -> Option<Submission> {
+        let note = Note::of(header);
+        match (note.included, note.submit_tx) {
+            (Some(included), _) => Some(Submission { l1_tx_hash: included.l1_tx_hash, l1_block: Some(included.l1_block) }),
+            (None, Some(tx)) => Some(Submission { l1_tx_hash: tx, l1_block: None }),
+            (None, None) => None,
+        }
     }
 }

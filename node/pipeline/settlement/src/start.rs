@@ -5,7 +5,6 @@ use crate::deposits::DepositWatcher;
 use crate::error::{CheckError, L1Error};
 use crate::escrow::EscrowFigures;
 use crate::layer::{L1, Sender};
-use crate::note::Note;
 use crate::submit::{Building, Submitter};
 use crate::view::{DepositState, PendingDeposit, SettlementHealth, SettlementStatus, Submission, View};
 use keel_batches::Batcher;
@@ -134,12 +133,7 @@ impl Handle {
 
     /// Where a batch is; `None` while it was not submitted, or when its row cannot be read. One row of the store.
     pub fn submission(&self, batch: BatchId) -> Option<Submission> {
-        let note = Note::of(&self.0.store.batch_header(batch).ok()??);
-        match (note.included, note.submit_tx) {
-            (Some(included), _) => Some(Submission { l1_tx_hash: included.l1_tx_hash, l1_block: Some(included.l1_block) }),
-            (None, Some(tx)) => Some(Submission { l1_tx_hash: tx, l1_block: None }),
-            (None, None) => None,
-        }
+        Submission::of(&self.0.store.batch_header(batch).ok()??)
     }
 
     /// Ends the batch that reaches `height` there.

@@ -1,5 +1,6 @@
+use keel_commitment::Felt;
 use keel_commitment::trie::TrieError;
-use keel_types::{Bytes32, Height};
+use keel_types::{BatchId, Bytes32, Height};
 use std::path::PathBuf;
 
 /// Why the store could not do something. Nothing was changed.
@@ -17,6 +18,12 @@ pub enum StoreError {
     /// For the operator: the directory belongs to another chain.
     #[error("store: made for genesis {found}, this chain is {expected}")]
     OtherGenesis { expected: Bytes32, found: Bytes32 },
+    /// For the operator: a node's store where a replica of the settled state was expected, or the other way round.
+    #[error("store {path:?}: {found} is here, {expected} is expected")]
+    OtherKind { path: PathBuf, expected: &'static str, found: &'static str },
+    /// The state would have another root after a batch than the settlement layer says.
+    #[error("store: the state after batch {batch} has root {found:#x}, the settlement layer says {expected:#x}")]
+    OtherRoot { batch: BatchId, expected: Felt, found: Felt },
     /// For the operator: written by another version of this program. Delete the store and replay.
     #[error(
         "store: has format {found}, this program writes {expected}; delete the directory, it is rebuilt from the journal"

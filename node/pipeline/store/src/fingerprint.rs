@@ -1,7 +1,7 @@
 //! Comparing two stores row by row: a store is a function of the journal, so two nodes' stores are equal to the byte.
 
 use crate::error::StoreError;
-use crate::keys::{BATCH_ENDS, BATCH_HEADERS, BATCHES, TABLES};
+use crate::keys::{BATCH_CHANGES, BATCH_ENDS, BATCH_FIRST_CHANGES, BATCH_HEADERS, BATCHES, TABLES};
 use crate::store::Store;
 use keel_types::Bytes32;
 
@@ -20,7 +20,8 @@ impl Store {
     /// # Errors
     /// The database.
     pub fn fingerprint(&self) -> Result<Vec<TableFingerprint>, StoreError> {
-        let derived = TABLES.iter().filter(|table| ![BATCHES, BATCH_HEADERS, BATCH_ENDS].contains(table));
+        const OF_BATCHES: [&str; 5] = [BATCHES, BATCH_HEADERS, BATCH_ENDS, BATCH_CHANGES, BATCH_FIRST_CHANGES];
+        let derived = TABLES.iter().filter(|table| !OF_BATCHES.contains(table));
         derived.map(|table| self.table_fingerprint(table)).collect()
     }
 

@@ -24,6 +24,9 @@
 //! | `candles`, `funding`, `transfers`, `liquidations`, `account_liquidations` | see `history` | |
 //! | `expiry` | see `retention` | |
 //! | `batches`, `batch_headers`, `batch_ends` | batch; batch; last block | bytes; header; batch |
+//! | `aliases` | alias | the address or key it stands for; in a replica only |
+//! | `batch_changes` | number of the change | batch, status and note it got |
+//! | `batch_first_changes` | batch | number of the change that made it |
 
 use keel_commitment::Felt;
 use keel_types::Height;
@@ -64,6 +67,9 @@ pub(crate) const EXPIRY: &str = "expiry";
 pub(crate) const BATCHES: &str = "batches";
 pub(crate) const BATCH_HEADERS: &str = "batch_headers";
 pub(crate) const BATCH_ENDS: &str = "batch_ends";
+pub(crate) const ALIASES: &str = "aliases";
+pub(crate) const BATCH_CHANGES: &str = "batch_changes";
+pub(crate) const BATCH_FIRST_CHANGES: &str = "batch_first_changes";
 
 /// Every table.
 pub(crate) const TABLES: &[&str] = &[
@@ -103,6 +109,9 @@ pub(crate) const TABLES: &[&str] = &[
     BATCHES,
     BATCH_HEADERS,
     BATCH_ENDS,
+    BATCH_CHANGES,
+    BATCH_FIRST_CHANGES,
+    ALIASES,
 ];
 
 /// A key put together from parts.

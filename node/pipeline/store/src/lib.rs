@@ -22,6 +22,7 @@ mod integrity;
 mod keys;
 mod open;
 mod pruning;
+mod replica;
 mod retention;
 pub mod snapshots;
 mod state;
@@ -32,7 +33,7 @@ mod tries;
 #[cfg(test)]
 mod tests;
 
-pub use batches::{BatchHeader, BatchStatus};
+pub use batches::{BatchChange, BatchHeader, BatchStatus};
 pub use candles::{Candle, CandleInterval};
 pub use chain::{Block, Header, Invoke, L1HandlerCall, PlacedTransaction, Receipt, Signature, Transaction};
 pub use error::StoreError;
@@ -45,6 +46,7 @@ pub use history::{
 pub use integrity::{IndexCheck, IndexFault, RootMismatch, Roots, TrieCheck, TrieFault};
 pub use open::{OpenBlock, OpenState, OpenTransaction, Tip};
 pub use pruning::{BLOCKS_PRUNED_PER_COMMIT_MAX, Retained, StateRetention};
+pub use replica::{Replica, ReplicaHead, Settled};
 pub use retention::{PRUNED_PER_RECORD_MIN, Retention};
 pub use state::{StateAt, StateReader, StoredValue};
 pub use stats::{ReadCounts, TableStats, counting_reads};

@@ -250,6 +250,11 @@ impl Store {
         self.latest(CLASS_HASHES, Key::new().felt(contract))
     }
 
+    /// The compiled class hash of a class in the latest state; `None` if it is not declared.
+    pub(crate) fn compiled_class_hash_latest(&self, class: &Felt) -> Result<Option<Felt>, StoreError> {
+        self.latest(CLASSES, Key::new().felt(class))
+    }
+
     /// The compiled class hash of a class, and the block that declared or migrated it; `None` if it is not declared.
     ///
     /// # Errors

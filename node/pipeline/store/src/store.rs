@@ -1,3 +1,4 @@
+use crate::batches::ChangeLog;
 use crate::chain::Header;
 use crate::error::StoreError;
 use crate::keys::{HEADERS, Key, META, TABLES, prefix_end};
@@ -19,7 +20,7 @@ const FORMAT: u32 = 4;
 
 /// Cache of uncompressed blocks for all tables: the upper levels of a trie of some million leaves.
 const BLOCK_CACHE_BYTES: usize = 128 << 20;
-/// One table's memtable. A sealed block is under 1 MB; this bounds what 36 tables can hold before they are flushed.
+/// One table's memtable. A sealed block is under 1 MB; this bounds what 40 tables can hold before they are flushed.
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
 /// All memtables together.
 const WRITE_BUFFERS_BYTES: usize = 128 << 20;
@@ -32,9 +33,27 @@ const FILTER_BITS: f64 = 10.0;
 
 const KEY_FORMAT: &[u8] = b"format";
 const KEY_GENESIS: &[u8] = b"genesis";
+/// There in a replica of the settled state, see `replica`.
+const KEY_REPLICA: &[u8] = b"replica";
 pub(crate) const KEY_BLOCKS_HEIGHT: &[u8] = b"blocks_height";
 pub(crate) const KEY_BLOCKS_SEQ: &[u8] = b"blocks_seq";
 pub(crate) const KEY_HISTORY_SEQ: &[u8] = b"history_seq";
+
+/// What a store is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Node,
+    Replica,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Kind::Node => "the store of a node",
+            Kind::Replica => "a replica of the settled state, without blocks",
+        }
+    }
+}
 
 /// Key and value.
 pub(crate) type Row = (Box<[u8]>, Box<[u8]>);
@@ -52,6 +71,7 @@ struct Inner {
     /// Of all batches since the store was opened.
     bytes_written: AtomicU64,
     open: Open,
+    batch_changes: ChangeLog,
     /// What the commits from now on prune.
     retention: RwLock<StateRetention>,
 }
@@ -62,11 +82,15 @@ impl Store {
     /// # Errors
     /// The directory cannot be opened, belongs to another genesis, or has another format.
     pub fn open(path: &Path, genesis: Bytes32) -> Result<Store, StoreError> {
+        Store::open_kind(path, genesis, Kind::Node)
+    }
+
+    pub(crate) fn open_kind(path: &Path, genesis: Bytes32, kind: Kind) -> Result<Store, StoreError> {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let tables = TABLES.iter().map(|name| ColumnFamilyDescriptor::new(*name, table_options(&cache)));
         let db = DB::open_cf_descriptors(&database_options(), path, tables)
             .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
-        Store::over(db, genesis, false)
+        Store::over(db, path, genesis, kind, false)
     }
 
     /// Opens the store in `path` to look at it, also beside the node that writes it: what is read is a moment at or before the opening.
@@ -76,6 +100,10 @@ impl Store {
     /// The directory cannot be opened (while a node runs, files may vanish during the attempt: try again), has no store in it, belongs to
     /// another genesis, or has another format.
     pub fn open_read_only(path: &Path, genesis: Bytes32) -> Result<Store, StoreError> {
+        Store::open_kind_read_only(path, genesis, Kind::Node)
+    }
+
+    pub(crate) fn open_kind_read_only(path: &Path, genesis: Bytes32, kind: Kind) -> Result<Store, StoreError> {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let tables = TABLES.iter().map(|name| ColumnFamilyDescriptor::new(*name, table_options(&cache)));
         let mut options = database_options();
@@ -85,19 +113,24 @@ impl Store {
         DB::list_cf(&options, path).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
         let db = DB::open_cf_descriptors_read_only(&options, path, tables, false)
             .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
-        Store::over(db, genesis, true)
+        Store::over(db, path, genesis, kind, true)
     }
 
-    fn over(db: DB, genesis: Bytes32, read_only: bool) -> Result<Store, StoreError> {
+    fn over(db: DB, path: &Path, genesis: Bytes32, kind: Kind, read_only: bool) -> Result<Store, StoreError> {
         let inner = Inner {
             db,
             blocks: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             open: Open::default(),
+            batch_changes: ChangeLog::default(),
             retention: RwLock::default(),
         };
         let store = Store { inner: Arc::new(inner) };
-        store.check_identity(genesis, read_only)?;
+        store.check_identity(genesis, kind, read_only)?;
+        let found = if store.marker::<()>(KEY_REPLICA)?.is_some() { Kind::Replica } else { Kind::Node };
+        if found != kind {
+            return Err(StoreError::OtherKind { path: path.to_owned(), expected: kind.as_str(), found: found.as_str() });
+        }
         if let Some(height) = store.marker(KEY_BLOCKS_HEIGHT)?.map(Height) {
             let missing = || corrupt(HEADERS, Key::new().height(height).as_ref(), "the last block has no header");
             store.publish(&store.header(height)?.ok_or_else(missing)?);
@@ -105,13 +138,16 @@ impl Store {
         Ok(store)
     }
 
-    fn check_identity(&self, genesis: Bytes32, read_only: bool) -> Result<(), StoreError> {
+    fn check_identity(&self, genesis: Bytes32, kind: Kind, read_only: bool) -> Result<(), StoreError> {
         match self.marker::<u32>(KEY_FORMAT)? {
             None if read_only => Err(StoreError::OtherFormat { expected: FORMAT, found: 0 }),
             None => {
                 let mut batch = self.batch();
                 batch.put(META, KEY_FORMAT, borsh_vec(&FORMAT));
                 batch.put(META, KEY_GENESIS, borsh_vec(&genesis));
+                if kind == Kind::Replica {
+                    batch.put(META, KEY_REPLICA, borsh_vec(&()));
+                }
                 batch.write()
             }
             Some(found) if found != FORMAT => Err(StoreError::OtherFormat { expected: FORMAT, found }),
@@ -130,6 +166,10 @@ impl Store {
     /// The block of `header` is committed: readers may have it, and what was open is in it.
     pub(crate) fn publish(&self, header: &Header) {
         self.inner.open.commit(header, || self.inner.blocks.store(header.block.number + 1, Ordering::Release));
+    }
+
+    pub(crate) fn change_log(&self) -> &ChangeLog {
+        &self.inner.batch_changes
     }
 
     pub(crate) fn tip_state(&self) -> &Open {

@@ -216,6 +216,16 @@ impl Store {
     pub fn trie_changes(&self, diff: &StateDiff) -> Result<TrieChanges, StoreError> {
         let (contracts_root, classes_root) =
             self.tip()?.map_or((Felt::ZERO, Felt::ZERO), |tip| (tip.contracts_root, tip.classes_root));
+        self.trie_changes_on(contracts_root, classes_root, diff)
+    }
+
+    /// The same, where the roots of the latest state are known from elsewhere.
+    pub(crate) fn trie_changes_on(
+        &self,
+        contracts_root: Felt,
+        classes_root: Felt,
+        diff: &StateDiff,
+    ) -> Result<TrieChanges, StoreError> {
         let mut storage = BTreeMap::new();
         let mut leaves = Vec::new();
         for contract in diff.contracts() {

@@ -94,11 +94,14 @@ const OBJECTS: &[(&str, &str)] = &[
     ),
     ("BatchBrief", "batch:uint firstBlock:uint lastBlock:uint status:text"),
     ("LatestBatches", "built:?BatchBrief submitted:?BatchBrief confirmed:?BatchBrief"),
+    ("BatchState", "+BatchBrief settlement:?Submission"),
+    ("Batches", "batches:[BatchState] next:?uint"),
+    ("BatchChange", "+BatchState cursor:text"),
     (
         "Batch",
-        "+BatchBrief closed:text before:StatePoint after:StatePoint stateDiffLength:uint messagesToL1:[MessageToL1] \
+        "+BatchState closed:text before:StatePoint after:StatePoint stateDiffLength:uint messagesToL1:[MessageToL1] \
          messagesToL2:[MessageToL2] data:DataBrief configHash:felt programHash:felt programOutput:[felt] transitionFact:hash \
-         fact:hash settlement:?Submission",
+         fact:hash",
     ),
     ("StatePoint", "height:?uint root:felt blockHash:felt"),
     ("MessageToL1", "from:felt to:l1 payload:[felt] hash:hash"),

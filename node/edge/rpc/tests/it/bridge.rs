@@ -1,7 +1,17 @@
 use crate::chain::Story;
-use keel_rpc::{PendingDeposit, Submission};
+use crate::ws::Ws;
+use keel_rpc::PendingDeposit;
+use keel_store::BatchStatus;
 use keel_types::*;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const SILENCE: Duration = Duration::from_millis(150);
+
+/// What the settlement loop would keep beside a batch.
+fn note(tx: u8, block: Option<u64>) -> Vec<u8> {
+    [vec![tx; 32], block.map_or(vec![], |block| block.to_be_bytes().to_vec())].concat()
+}
 
 #[test]
 fn a_batch_is_served_whole_and_its_data_in_pages() {
@@ -12,11 +22,7 @@ fn a_batch_is_served_whole_and_its_data_in_pages() {
     let latest = node.call("bridge_getLatest", json!({})).expect("an answer");
     assert_eq!((&latest["built"]["batch"], &latest["confirmed"]["batch"]), (&json!("1"), &json!("0")));
 
-    node.status
-        .submissions
-        .lock()
-        .expect("free")
-        .push((BatchId(1), Submission { l1_tx_hash: Bytes32([5; 32]), l1_block: Some(99) }));
+    node.store().set_batch_status(BatchId(1), BatchStatus::Built, note(5, Some(99))).expect("stored");
     let batch = node.call("bridge_getBatch", json!({"batch": "1"})).expect("a batch");
     let header = |height: u64| node.store().header(Height(height)).expect("readable").expect("sealed");
     assert_eq!((&batch["firstBlock"], &batch["lastBlock"], &batch["status"]), (&json!("2"), &json!("2"), &json!("BUILT")));
@@ -80,4 +86,142 @@ fn a_withdrawal_shows_its_message_and_is_claimable_when_its_batch_is_confirmed()
     assert_eq!((&confirmed["status"], &confirmed["claimable"]), (&json!("CONFIRMED"), &json!(true)));
     let data = confirmed["claim"]["data"].as_str().expect("call data");
     assert!(data.starts_with("0x7bfe950c") && data.len() == 2 + 8 + 4 * 64, "{data}");
+}
+
+#[test]
+fn batches_are_listed_newest_first_in_pages() {
+    let story = Story::tell();
+    let list = |params: Value| {
+        let page = story.node.call("bridge_getBatches", params).expect("a page");
+        let found: Vec<Value> = page["batches"].as_array().expect("a list").iter().map(|b| b["batch"].clone()).collect();
+        (found, page["next"].clone())
+    };
+    assert_eq!(list(json!({})), (vec![], json!(null)));
+    story.settle();
+    assert_eq!(list(json!({})), (vec![json!("1"), json!("0")], json!(null)));
+    assert_eq!(list(json!({"limit": "1"})), (vec![json!("1")], json!("0")));
+    assert_eq!(list(json!({"from": "0", "limit": "1"})), (vec![json!("0")], json!(null)), "nothing is below 0");
+    for (params, reason) in [(json!({"limit": "0"}), "OUT_OF_RANGE"), (json!({"form": "1"}), "UNKNOWN_FIELD")] {
+        let error = story.node.call("bridge_getBatches", params).expect_err(reason);
+        assert_eq!(error.data["reason"], reason);
+    }
+}
+
+/// A stream of batches on a connection of its own.
+struct Batches {
+    ws: Ws,
+    id: Value,
+}
+
+impl Batches {
+    fn open(node: &crate::node::Node, params: Value) -> Batches {
+        let mut ws = Ws::open(node.public, "/rpc", "v0.10.2");
+        ws.leave_unchecked();
+        let id = ws.call("bridge_subscribeBatches", params).expect("a subscription");
+        Batches { ws, id }
+    }
+
+    /// The next change, which is of the documented type.
+    fn next(&mut self, node: &crate::node::Node) -> Value {
+        let message = self.ws.next_message();
+        assert_eq!(
+            (&message["method"], &message["params"]["subscription"]),
+            (&json!("bridge_subscriptionBatches"), &self.id)
+        );
+        let change = message["params"]["result"].clone();
+        node.document().assert_is("BatchChange", &change);
+        change
+    }
+
+    /// The next `count` changes as (batch, status).
+    fn take(&mut self, node: &crate::node::Node, count: usize) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        (0..count).map(|_| self.next(node)).map(|change| (text(&change["batch"]), text(&change["status"]))).collect()
+    }
+}
+
+fn told(changes: &[(u64, &str)]) -> Vec<(String, String)> {
+    changes.iter().map(|(batch, status)| (batch.to_string(), (*status).to_owned())).collect()
+}
+
+#[test]
+fn a_stream_tells_every_change_of_every_batch_from_a_number_on() {
+    let story = Story::tell();
+    let node = &story.node;
+    let mut early = Batches::open(node, json!({"fromBatch": "1"}));
+    early.ws.assert_silent_for(SILENCE);
+    story.settle();
+    let history = [(0, "BUILT"), (1, "BUILT"), (0, "CONFIRMED")];
+    let mut all = Batches::open(node, json!({}));
+    assert_eq!(all.take(node, 3), told(&history));
+    assert_eq!(early.take(node, 1), told(&history[1..2]), "batch 0 is not asked for");
+    let set = |status, note| node.store().set_batch_status(BatchId(1), status, note).expect("stored");
+    // As it goes on the settlement layer: another transaction, a block, a reorganisation, another block.
+    for (status, note) in [
+        (BatchStatus::Submitted, note(1, None)),
+        (BatchStatus::Submitted, note(2, None)),
+        (BatchStatus::Included, note(2, Some(7))),
+        (BatchStatus::Submitted, note(2, None)),
+        (BatchStatus::Included, note(2, Some(8))),
+        (BatchStatus::Included, note(2, Some(8))),
+    ] {
+        set(status, note);
+    }
+    for stream in [&mut early, &mut all] {
+        let seen: Vec<Value> = (0..5).map(|_| stream.next(node)).collect();
+        let settlement: Vec<Value> = seen.iter().map(|change| change["settlement"].clone()).collect();
+        let of = |tx: u8, block: Option<&str>| json!({"transactionHash": Bytes32([tx; 32]).to_string(), "block": block});
+        assert_eq!(settlement, [of(1, None), of(2, None), of(2, Some("7")), of(2, None), of(2, Some("8"))]);
+        assert_eq!((&seen[0]["firstBlock"], &seen[4]["status"]), (&json!("2"), &json!("INCLUDED")));
+        stream.ws.assert_silent_for(SILENCE);
+    }
+}
+
+#[test]
+fn a_stream_resumes_after_any_cursor_without_gap_or_duplicate() {
+    let story = Story::tell();
+    story.settle();
+    let node = &story.node;
+    let mut whole = Batches::open(node, json!({"fromBatch": "0"}));
+    let first: Vec<Value> = (0..3).map(|_| whole.next(node)).collect();
+    drop(whole);
+    node.store().set_batch_status(BatchId(1), BatchStatus::Attested, vec![]).expect("stored");
+    for (seen, missed) in [(0, 3), (1, 2), (2, 1)] {
+        let mut resumed = Batches::open(node, json!({"cursor": first[seen]["cursor"]}));
+        let rest: Vec<Value> = (0..missed).map(|_| resumed.next(node)).collect();
+        assert_eq!(rest[..missed - 1], first[seen + 1..]);
+        assert_eq!((&rest[missed - 1]["batch"], &rest[missed - 1]["status"]), (&json!("1"), &json!("ATTESTED")));
+        resumed.ws.assert_silent_for(SILENCE);
+    }
+    let only = Batches::open(node, json!({"cursor": first[0]["cursor"], "fromBatch": "1"})).take(node, 2);
+    assert_eq!(only, told(&[(1, "BUILT"), (1, "ATTESTED")]));
+    let mut ws = Ws::open(node.public, "/rpc", "v0.10.2");
+    for cursor in ["", "x", "0", "0.0.ATTESTED", "0.1.BUILT", "9.1.BUILT", "18446744073709551615.0.BUILT", &"0".repeat(49)] {
+        let error = ws.call("bridge_subscribeBatches", json!({"cursor": cursor})).expect_err(cursor);
+        assert_eq!(error.data["reason"], "BAD_CURSOR", "{cursor}");
+    }
+    let error = ws.call("bridge_subscribeBatches", json!({"from": "0"})).expect_err("no such field");
+    assert_eq!(error.data["reason"], "UNKNOWN_FIELD");
+    let error = node.call("bridge_subscribeBatches", json!({})).expect_err("plain HTTP");
+    assert_eq!(error.data["reason"], "WEB_SOCKET_ONLY");
+}
+
+#[test]
+fn a_stream_that_is_not_read_loses_nothing() {
+    let story = Story::tell();
+    story.settle();
+    let node = &story.node;
+    let mut slow = Batches::open(node, json!({}));
+    const CHANGES: u64 = 20_000;
+    for n in 0..CHANGES {
+        node.store().set_batch_status(BatchId(1), BatchStatus::Submitted, note(1, Some(n))).expect("stored");
+    }
+    let mut seen = 0;
+    slow.take(node, 3);
+    while seen < CHANGES {
+        let message = slow.ws.next_message();
+        assert_eq!(message["params"]["result"]["settlement"]["block"], json!(seen.to_string()));
+        seen += 1;
+    }
+    slow.ws.assert_silent_for(SILENCE);
 }

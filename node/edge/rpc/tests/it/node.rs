@@ -11,7 +11,7 @@ use keel_ingress::register::account_address;
 use keel_ingress::verify::public_key;
 use keel_ingress::{Domain, Ingress, IngressConfig, MessageKind, decode};
 use keel_rpc::*;
-use keel_store::{HistoryWriter, OpenBlock, OpenTransaction, Receipt, Store, Transaction};
+use keel_store::{BatchHeader, HistoryWriter, OpenBlock, OpenTransaction, Receipt, Store, Transaction};
 use keel_types::*;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -67,7 +67,6 @@ pub struct Node {
 #[derive(Default)]
 pub struct Status {
     pub pending: Mutex<Option<(u64, PendingDeposit)>>,
-    pub submissions: Mutex<Vec<(BatchId, Submission)>>,
 }
 
 impl NodeStatus for Status {
@@ -81,9 +80,11 @@ impl NodeStatus for Status {
         let pending = self.pending.lock().expect("no test panics while holding it");
         pending.clone().filter(|(nonce, _)| *nonce == message_nonce).map(|(_, deposit)| deposit)
     }
-    fn submission(&self, batch: BatchId) -> Option<Submission> {
-        let submissions = self.submissions.lock().expect("no test panics while holding it");
-        submissions.iter().find(|(id, _)| *id == batch).map(|(_, submission)| submission.clone())
+    /// The note of a test: transaction hash, then the block's number if there is one.
+    fn submission(&self, batch: &BatchHeader) -> Option<Submission> {
+        let (hash, block) = batch.note.split_first_chunk::<32>()?;
+        let l1_block = block.try_into().ok().map(u64::from_be_bytes);
+        Some(Submission { l1_tx_hash: Bytes32(*hash), l1_block })
     }
 }
 

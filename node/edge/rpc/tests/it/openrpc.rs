@@ -31,6 +31,12 @@ impl Document {
         }
     }
 
+    /// A value is of a documented type.
+    pub fn assert_is(&self, name: &str, value: &Value) {
+        let errors = self.differences(&json!({"$ref": format!("#/components/schemas/{name}")}), value);
+        assert!(errors.is_empty(), "{name}: {}\n{value:#}", errors.join("\n"));
+    }
+
     fn differences(&self, schema: &Value, value: &Value) -> Vec<String> {
         let schema = json!({"allOf": [schema], "components": self.0["components"]});
         let validator = jsonschema::options().build(&schema).unwrap_or_else(|error| panic!("{schema}: {error}"));
@@ -246,6 +252,7 @@ fn every_method_takes_and_answers_what_is_documented() {
         ("market_publishPrices", json!({"reports": [node.price_report(0, "ETH-USDC", 3_000)]})),
         ("bridge_getLatest", json!({})),
         ("bridge_getBatch", json!({"batch": "1"})),
+        ("bridge_getBatches", json!({"from": "1", "limit": "5"})),
         ("bridge_getBatchByBlock", json!({"block": "1"})),
         ("bridge_getBatchData", json!({"batch": "0"})),
         ("bridge_getDeposit", json!({"messageNonce": "1"})),
@@ -284,11 +291,13 @@ const ALWAYS_ANSWERED: [&str; 6] =
     ["trade_register", "trade_placeOrder", "trade_batch", "trade_cancelOrder", "trade_cancelAll", "trade_withdraw"];
 
 /// Not over HTTP, which this test speaks; the clients' tests call them on a WebSocket.
-const SOCKET_ONLY: [&str; 6] = [
+const SOCKET_ONLY: [&str; 8] = [
     "trade_login",
     "trade_sessionCancel",
     "trade_sessionCancelAll",
     "trade_setCancelOnDisconnect",
     "keel_subscribe",
     "keel_unsubscribe",
+    "bridge_subscribeBatches",
+    "bridge_unsubscribeBatches",
 ];

@@ -146,12 +146,17 @@ impl Ws {
         id.as_str().expect("an id is text").to_owned()
     }
 
-    /// The next notification: its method, its subscription, its result.
-    pub fn next(&mut self) -> (String, String, Value) {
-        let mut message = match self.waiting.pop_front() {
+    /// The next notification as it is.
+    pub fn next_message(&mut self) -> Value {
+        match self.waiting.pop_front() {
             Some(message) => message,
             None => self.receive(),
-        };
+        }
+    }
+
+    /// The next notification: its method, its subscription, its result.
+    pub fn next(&mut self) -> (String, String, Value) {
+        let mut message = self.next_message();
         let names: Vec<String> = message.as_object().expect("an object").keys().cloned().collect();
         assert_eq!(names, ["jsonrpc", "method", "params"], "{message}");
         let method = message["method"].as_str().expect("a method").to_owned();

@@ -443,3 +443,36 @@ fn batches_are_contiguous_and_their_bytes_final() {
     let of = [0, 3, 4, 5].map(|block| store.batch_of_block(Height(block)).unwrap().map(|id| id.0));
     assert_eq!(of, [Some(0), Some(0), Some(1), None]);
 }
+
+#[test]
+fn every_change_of_a_batch_is_numbered_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let told = store.batch_changes_told();
+    let header = |batch: u64, status, note: &[u8]| BatchHeader {
+        batch: BatchId(batch),
+        first_block: Height(batch),
+        last_block: Height(batch),
+        status,
+        note: note.to_vec(),
+    };
+    let built = |batch| header(batch, BatchStatus::Built, b"");
+    assert_eq!((store.batch_change_count().unwrap(), store.first_change_of_batch(BatchId(0)).unwrap()), (0, None));
+    store.put_batch(&built(0), b"zero").unwrap();
+    store.put_batch(&built(0), b"zero").unwrap();
+    store.set_batch_status(BatchId(0), BatchStatus::Submitted, b"a".to_vec()).unwrap();
+    store.set_batch_status(BatchId(0), BatchStatus::Submitted, b"a".to_vec()).unwrap();
+    store.put_batch(&built(1), b"one").unwrap();
+    store.set_batch_status(BatchId(0), BatchStatus::Submitted, b"b".to_vec()).unwrap();
+    assert!(told.has_changed().unwrap());
+    let expected = [built(0), header(0, BatchStatus::Submitted, b"a"), built(1), header(0, BatchStatus::Submitted, b"b")];
+    let changes = |from, limit| -> Vec<(u64, BatchHeader)> {
+        store.batch_changes(from, limit).unwrap().into_iter().map(|change| (change.number, change.header)).collect()
+    };
+    let expected: Vec<_> = (0..).zip(expected).collect();
+    assert_eq!(changes(0, 10), expected);
+    assert_eq!(changes(1, 2), expected[1..3]);
+    assert_eq!(changes(4, 2), []);
+    assert_eq!(store.first_change_of_batch(BatchId(1)).unwrap(), Some(2));
+    assert_eq!(store.batches_down(BatchId(9), 1).unwrap(), [built(1)]);
+}

@@ -5,6 +5,7 @@ mod events;
 mod history;
 mod integrity;
 mod proofs;
+mod replica;
 
 use crate::{Block, Header, Receipt, Store, Transaction};
 use keel_commitment::block_hash::{BlockContent, BlockHeader, GasPrice, GasPrices, L1DaMode};
