@@ -104,7 +104,7 @@ fn batch(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
     let id = BatchId(fields.integer("batch")?);
     fields.finish()?;
     let (header, batch) = load(shared, id)?;
-    Ok(json::batch(&header, &batch, shared.status.submission(&header)))
+    Ok(json::batch(shared.genesis.settlement.layer, &header, &batch, shared.status.submission(&header)))
 }
 
 fn batch_by_block(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
@@ -113,7 +113,7 @@ fn batch_by_block(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcErro
     fields.finish()?;
     let id = shared.store.batch_of_block(height)?.ok_or(RpcError::UnknownBatch)?;
     let (header, batch) = load(shared, id)?;
-    Ok(json::batch(&header, &batch, shared.status.submission(&header)))
+    Ok(json::batch(shared.genesis.settlement.layer, &header, &batch, shared.status.submission(&header)))
 }
 
 fn latest(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
@@ -225,6 +225,7 @@ fn withdrawal(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
         (None, None) => "EXECUTED",
     };
     let message = withdrawal_message(&shared.genesis, &withdrawal);
+    let layer = shared.genesis.settlement.layer;
     let claim = claim_calldata(&message.payload);
     Ok(json!({
         "id": withdrawal.id.to_string(),
@@ -234,8 +235,8 @@ fn withdrawal(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
         "l1Amount": withdrawal.l1_amount.to_string(),
         "token": withdrawal.token.to_string(),
         "recipient": withdrawal.recipient.to_string(),
-        "messageHash": message.hash().to_string(),
-        "message": to_l1(&message),
+        "messageHash": message.hash(layer).to_string(),
+        "message": to_l1(layer, &message),
         "seq": seq.to_string(),
         "ts": ts.ms().to_string(),
         "block": block.map(|block| block.to_string()),

@@ -1,13 +1,18 @@
 //! What a batch holds, and the words the settlement contract gets of it. [spec settlement, Batches and Program output]
 
+use crate::blob::Blob;
+use crate::data::{DataAvailability, DataError};
 use crate::decide::CloseReason;
 use crate::error::BatchError;
+use crate::kzg::PointProof;
+use crate::message::{MessageToL1, MessageToL2};
 use crate::wire::{get_diff, get_felt, get_felts, put_diff, put_felt, put_felts};
 use borsh::{BorshDeserialize, BorshSerialize};
+use keel_commitment::hash::{ascii, poseidon_array};
 use keel_commitment::{Felt, StateDiff};
 use keel_contracts::ethereum as contract;
 use keel_store::{BatchHeader, Store};
-use keel_types::{BatchId, Bytes32, Height, L1Address};
+use keel_types::{BatchId, Bytes32, Height};
 
 /// A state as the settlement contract names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
@@ -28,83 +33,6 @@ impl StatePoint {
     /// The block number as a field element; -1 before the first block.
     pub fn number(&self) -> Felt {
         self.height.map_or(-Felt::ONE, |height| Felt::from(height.0))
-    }
-}
-
-/// A message to the settlement layer.
-#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
-pub struct MessageToL1 {
-    /// A contract of our chain.
-    #[borsh(serialize_with = "put_felt", deserialize_with = "get_felt")]
-    pub from: Felt,
-    pub to: L1Address,
-    #[borsh(serialize_with = "put_felts", deserialize_with = "get_felts")]
-    pub payload: Vec<Felt>,
-}
-
-/// A message of the settlement layer that a block of the batch consumed.
-#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
-pub struct MessageToL2 {
-    pub from: L1Address,
-    /// A contract of our chain.
-    #[borsh(serialize_with = "put_felt", deserialize_with = "get_felt")]
-    pub to: Felt,
-    /// Counted by the settlement contract.
-    pub nonce: u64,
-    #[borsh(serialize_with = "put_felt", deserialize_with = "get_felt")]
-    pub selector: Felt,
-    /// Without the sender.
-    #[borsh(serialize_with = "put_felts", deserialize_with = "get_felts")]
-    pub payload: Vec<Felt>,
-}
-
-impl MessageToL1 {
-    /// Words of its segment: `[from, to, payload length, payload...]`.
-    pub fn words(&self) -> Vec<Felt> {
-        let prefix = [self.from, self.to.0, Felt::from(self.payload.len())];
-        prefix.into_iter().chain(self.payload.iter().copied()).collect()
-    }
-
-    /// Its key in `l2ToL1Messages`.
-    pub fn hash(&self) -> Bytes32 {
-        hash(&self.words())
-    }
-}
-
-impl MessageToL2 {
-    /// Words of its segment: `[from, to, nonce, selector, payload length, payload...]`.
-    pub fn words(&self) -> Vec<Felt> {
-        let length = Felt::from(self.payload.len());
-        let prefix = [self.from.0, self.to, Felt::from(self.nonce), self.selector, length];
-        prefix.into_iter().chain(self.payload.iter().copied()).collect()
-    }
-
-    /// Its key in `l1ToL2Messages`.
-    pub fn hash(&self) -> Bytes32 {
-        hash(&self.words())
-    }
-}
-
-fn hash(words: &[Felt]) -> Bytes32 {
-    Bytes32(contract::hash_words(&words.iter().copied().map(contract::word).collect::<Vec<_>>()).0)
-}
-
-/// How the packed state diff reaches the settlement layer. Blobs become another variant.
-#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
-pub enum DataAvailability {
-    /// In the calldata of the update, as packed, not compressed further.
-    Calldata {
-        #[borsh(serialize_with = "put_felts", deserialize_with = "get_felts")]
-        words: Vec<Felt>,
-    },
-}
-
-impl DataAvailability {
-    /// Word 8 of the program output.
-    fn use_kzg_da(&self) -> Felt {
-        match self {
-            DataAvailability::Calldata { .. } => Felt::ZERO,
-        }
     }
 }
 
@@ -137,12 +65,12 @@ pub struct BatchContent {
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub struct Batch {
     pub content: BatchContent,
-    /// Program output: header of 10 words, messages to L1, messages to L2. [spec starknet (d)]
+    /// Program output: header of 10 words, data in blobs, messages to L1, messages to L2. [spec starknet (d)]
     #[borsh(serialize_with = "put_felts", deserialize_with = "get_felts")]
     pub output: Vec<Felt>,
-    /// As the settlement contract computes it from output and data.
+    /// As the settlement contract computes it from output and data, and logs it. On Starknet the same as `fact`.
     pub transition_fact: Bytes32,
-    /// What the fact registry is asked, and what attestors sign: over program hash and transition fact.
+    /// What the fact registry is asked, and what attestors sign: over program hash and transition. On Starknet a felt, big-endian.
     pub fact: Bytes32,
 }
 
@@ -150,12 +78,21 @@ impl Batch {
     /// Output and facts of a content.
     pub fn new(content: BatchContent) -> Batch {
         let output = output(&content);
-        let words = |felts: &[Felt]| felts.iter().copied().map(contract::word).collect::<Vec<_>>();
-        let transition_fact = match &content.data {
-            DataAvailability::Calldata { words: data } => contract::transition_fact_with_data(&words(&output), &words(data)),
-        };
-        let fact = contract::fact(content.program_hash, transition_fact);
-        Batch { content, output, transition_fact: Bytes32(transition_fact.0), fact: Bytes32(fact.0) }
+        let (transition_fact, fact) = facts(&content, &output);
+        Batch { content, output, transition_fact, fact }
+    }
+
+    /// The blobs of the update's transaction, in their order; see [`DataAvailability::blobs`].
+    pub fn blobs(&self) -> Vec<Blob> {
+        self.content.data.blobs()
+    }
+
+    /// What the update's calldata proves of each blob; see [`DataAvailability::point_proofs`].
+    ///
+    /// # Errors
+    /// The stored commitments or values are not those of the words: the store is damaged.
+    pub fn point_proofs(&self) -> Result<Vec<PointProof>, DataError> {
+        self.content.data.point_proofs()
     }
 
     /// Canonical bytes, as the store keeps them.
@@ -200,9 +137,26 @@ fn output(content: &BatchContent) -> Vec<Felt> {
         // Full output, with the values before: no.
         Felt::ZERO,
     ];
+    output.extend(content.data.output_section());
     put_segment(&mut output, content.to_l1.iter().map(MessageToL1::words));
     put_segment(&mut output, content.to_l2.iter().map(MessageToL2::words));
     output
+}
+
+/// Transition fact and fact, as the contract of the layer has them.
+fn facts(content: &BatchContent, output: &[Felt]) -> (Bytes32, Bytes32) {
+    let words = |felts: &[Felt]| felts.iter().copied().map(contract::word).collect::<Vec<_>>();
+    let transition = match &content.data {
+        DataAvailability::Calldata { words: data } => contract::transition_fact_with_data(&words(output), &words(data)),
+        DataAvailability::Blobs { .. } => contract::transition_fact_with_blobs(&words(output)),
+        DataAvailability::Chunks { .. } => {
+            let data_hash = poseidon_array(&content.data.chunk_hashes());
+            let fact = [ascii("KEEL_TRANSITION"), content.program_hash, poseidon_array(output), data_hash];
+            let fact = Bytes32(poseidon_array(&fact).to_bytes_be());
+            return (fact, fact);
+        }
+    };
+    (Bytes32(transition.0), Bytes32(contract::fact(content.program_hash, transition).0))
 }
 
 /// Number of words, then the words of each message.

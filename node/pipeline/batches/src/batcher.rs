@@ -1,14 +1,17 @@
 //! From the store's sealed blocks to the store's batches.
 
-use crate::batch::{Batch, BatchContent, DataAvailability, MessageToL1, MessageToL2, StatePoint};
+use crate::batch::{Batch, BatchContent, StatePoint};
+use crate::compression::{compressed_len_at_most, compressed_len_max};
+use crate::data::{DataAvailability, data_words_max};
 use crate::decide::{BatchLimits, BlockSummary, CloseReason, Cut, decide};
 use crate::error::BatchError;
+use crate::message::{MessageToL1, MessageToL2};
 use crate::packed::{PackedDiff, packed_len};
 use keel_commitment::aliases::{ALIAS_CONTRACT, alias_of};
 use keel_commitment::{Felt, StateDiff};
 use keel_contracts::starknet::{EVENT_SAFE_MODE_ENTERED, config_hash, program_hash};
 use keel_store::{BatchHeader, BatchStatus, Header, Receipt, Store, StoreError, Transaction};
-use keel_types::{Address, BatchId, Genesis, Height, L1Address, SettlementLayer};
+use keel_types::{Address, BatchId, DataForm, Genesis, Height, L1Address, SettlementLayer};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -38,10 +41,11 @@ struct Open {
 impl Batcher {
     /// Goes on after the last batch in the store.
     pub fn new(store: Store, genesis: &Genesis, limits: BatchLimits) -> Batcher {
+        let layer = genesis.settlement.layer;
         Batcher {
             store,
-            limits,
-            layer: genesis.settlement.layer,
+            limits: BatchLimits { words_max: limits.words_max.min(data_words_max(layer)), ..limits },
+            layer,
             exchange: genesis.exchange,
             config_hash: config_hash(genesis.chain_id.0, genesis.fee_token),
             program_hash: program_hash(genesis.rules_version),
@@ -106,10 +110,28 @@ impl Batcher {
         let words = to_l1.iter().map(|m| m.words().len()).chain(to_l2.iter().map(|m| m.words().len())).sum::<usize>();
         self.open.diff.squash(&diff(&self.store, height)?);
         self.open.message_words += words;
-        let words = packed_len(&self.open.diff) + self.open.message_words;
+        let words = self.words_at_most(height)?;
         let safe_mode = self.enters_safe_mode(&receipts);
-        self.open.blocks.push(BlockSummary { height, ts: header.ts, words, safe_mode });
+        let message_words = self.open.message_words;
+        self.open.blocks.push(BlockSummary { height, ts: header.ts, words, message_words, safe_mode });
         Ok(())
+    }
+
+    /// [`BlockSummary::words`] of the batch that is being filled, which ends with block `last` so far.
+    ///
+    /// While the packed words could not become too many whatever they are, they are only counted. Then the open diff is sorted as
+    /// for compression, which is milliseconds. Entries that turn out to be no change only take words away.
+    fn words_at_most(&self, last: Height) -> Result<usize, BatchError> {
+        let messages = match self.layer {
+            SettlementLayer::Ethereum { data: DataForm::Calldata, .. } => self.open.message_words,
+            SettlementLayer::Ethereum { data: DataForm::Blobs, .. } | SettlementLayer::Starknet { .. } => 0,
+        };
+        let bound = compressed_len_max(packed_len(&self.open.diff)) + messages;
+        if bound <= self.limits.words_max {
+            return Ok(bound);
+        }
+        let (words, others) = self.pack(&self.open.diff, last)?.fixed_words();
+        Ok(compressed_len_at_most(&words, others).saturating_add(messages))
     }
 
     fn enters_safe_mode(&self, receipts: &[Receipt]) -> bool {
@@ -129,7 +151,7 @@ impl Batcher {
         }
         let parent = first.0.checked_sub(1).map(Height);
         let diff = without_unchanged(&self.store, squashed, parent)?;
-        let words = self.pack(&diff, cut.last)?;
+        let data = DataAvailability::of(self.layer, &self.pack(&diff, cut.last)?)?;
         let before = match parent {
             None => StatePoint::BEFORE_GENESIS,
             Some(parent) => state_after(&header(&self.store, parent)?),
@@ -144,7 +166,7 @@ impl Batcher {
             diff,
             to_l1,
             to_l2,
-            data: DataAvailability::Calldata { words },
+            data,
             config_hash: self.config_hash,
             program_hash: self.program_hash,
         });
@@ -161,8 +183,8 @@ impl Batcher {
         Ok(header)
     }
 
-    /// The data-availability words, with the aliases as they stand after block `last`.
-    fn pack(&self, diff: &StateDiff, last: Height) -> Result<Vec<Felt>, BatchError> {
+    /// The diff with the aliases as they stand after block `last`.
+    fn pack(&self, diff: &StateDiff, last: Height) -> Result<PackedDiff, BatchError> {
         let failure = RefCell::new(None);
         let stored = |key: &Felt| {
             self.store.storage_at(&ALIAS_CONTRACT, key, last).unwrap_or_else(|error| {
@@ -173,7 +195,7 @@ impl Batcher {
         let packed = PackedDiff::of(diff, |key| alias_of(key, stored));
         match failure.into_inner() {
             Some(error) => Err(error.into()),
-            None => Ok(packed?.encode()),
+            None => Ok(packed?),
         }
     }
 }
@@ -254,7 +276,7 @@ fn messages(
         }
         let message =
             MessageToL2 { from, to: call.contract, nonce: call.nonce, selector: call.selector, payload: payload.to_vec() };
-        if message.hash() != call.message_hash {
+        if message.hash(layer) != call.message_hash {
             return Err(wrong("the message has another hash"));
         }
         to_l2.push(message);

@@ -67,39 +67,29 @@ pub fn compress(words: &[Felt]) -> Result<Vec<Felt>, TooManyWords> {
     if words.len() > COMPRESSIBLE_MAX {
         return Err(TooManyWords(words.len()));
     }
-    // Where a value stands: bucket and index in it.
-    let mut seen: HashMap<Felt, (u32, u32)> = HashMap::with_capacity(words.len());
-    let mut distinct: [Vec<U256>; BUCKET_BITS.len()] = Default::default();
-    let mut repetitions = Vec::new();
-    let mut buckets = Vec::with_capacity(words.len());
-    for word in words {
-        buckets.push(match seen.entry(*word) {
-            Entry::Occupied(place) => {
-                repetitions.push(*place.get());
-                REPETITION
-            }
-            Entry::Vacant(place) => {
-                let value = integer(word);
-                let bucket = bucket(&value);
-                let values = &mut distinct[bucket];
-                place.insert((bucket as u32, values.len() as u32));
-                values.push(value);
-                bucket as u32
-            }
-        });
-    }
-    let header =
-        Header { elements: words.len(), distinct: distinct.each_ref().map(Vec::len), repetitions: repetitions.len() };
+    let sorted = Sorted::of(words);
+    let header = sorted.header();
     let mut packed = Vec::with_capacity(header.words());
     packed.push(header.encode());
-    for (values, bits) in distinct.iter().zip(BUCKET_BITS) {
+    for (values, bits) in sorted.distinct.iter().zip(BUCKET_BITS) {
         packed.extend(values.chunks(per_word(bits)).map(|values| pack_values(values, bits)));
     }
     let offsets = header.offsets();
-    let pointers: Vec<u32> = repetitions.iter().map(|(bucket, index)| offsets[*bucket as usize] + index).collect();
+    let pointers: Vec<u32> = sorted.repetitions.iter().map(|(bucket, index)| offsets[*bucket as usize] + index).collect();
     packed.extend(pack_digits(&pointers, header.distinct_total() as u64));
-    packed.extend(pack_digits(&buckets, BUCKETS));
+    packed.extend(pack_digits(&sorted.buckets, BUCKETS));
     Ok(packed)
+}
+
+/// Most words that `words`, or any part of them, together with `others` further words, whatever these are, compress to;
+/// `usize::MAX` where there are too many. Costs as much as sorting them.
+///
+/// A word left out takes nothing but room away, and no word takes more than one that is large and appears once.
+pub fn compressed_len_at_most(words: &[Felt], others: usize) -> usize {
+    let mut header = Sorted::of(words).header();
+    header.elements += others;
+    header.distinct[0] += others;
+    if header.elements > COMPRESSIBLE_MAX { usize::MAX } else { header.words() }
 }
 
 /// Most words that any `words` words compress to: all of them distinct and large.
@@ -149,6 +139,48 @@ pub fn decompress(compressed: &[Felt]) -> Result<Vec<Felt>, DecompressError> {
 /// It is no header.
 pub fn compressed_len(header: &Felt) -> Result<usize, DecompressError> {
     Header::decode(header).map(|header| header.words())
+}
+
+/// Elements by bucket.
+struct Sorted {
+    distinct: [Vec<U256>; BUCKET_BITS.len()],
+    /// Of each repetition, where its value stands: bucket, and index in it.
+    repetitions: Vec<(u32, u32)>,
+    /// Of each element.
+    buckets: Vec<u32>,
+}
+
+impl Sorted {
+    fn of(words: &[Felt]) -> Sorted {
+        let mut sorted =
+            Sorted { distinct: Default::default(), repetitions: vec![], buckets: Vec::with_capacity(words.len()) };
+        let mut seen: HashMap<Felt, (u32, u32)> = HashMap::with_capacity(words.len());
+        for word in words {
+            match seen.entry(*word) {
+                Entry::Occupied(place) => {
+                    sorted.repetitions.push(*place.get());
+                    sorted.buckets.push(REPETITION);
+                }
+                Entry::Vacant(place) => {
+                    let value = integer(word);
+                    let bucket = bucket(&value);
+                    let values = &mut sorted.distinct[bucket];
+                    place.insert((bucket as u32, values.len() as u32));
+                    values.push(value);
+                    sorted.buckets.push(bucket as u32);
+                }
+            }
+        }
+        sorted
+    }
+
+    fn header(&self) -> Header {
+        Header {
+            elements: self.buckets.len(),
+            distinct: self.distinct.each_ref().map(Vec::len),
+            repetitions: self.repetitions.len(),
+        }
+    }
 }
 
 /// All that the first word says.

@@ -3,21 +3,25 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use keel_types::{Height, Ts};
 
-/// What bounds a batch. A batch of a single block is always allowed: a block has limits of its own.
+/// Words of messages in one batch, both ways. A withdrawal has 7 and costs the core contract some 28,000 gas: 12 million of the 16.7
+/// million that one transaction may use (EIP-7825). On Starknet they leave room in the 5,000 words and 1,000 events of one.
+pub const MESSAGE_WORDS_MAX: usize = 3_000;
+
+/// What bounds a batch, besides [`MESSAGE_WORDS_MAX`]. A batch of a single block is always allowed: a block has limits of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BatchLimits {
     /// Blocks in one batch, at least 1.
     pub blocks_max: u64,
     /// Milliseconds of chain time between the first block and the last, after which the batch closes.
     pub age_ms: u64,
-    /// Words of data and messages in one batch.
+    /// Words of data in one batch, compressed; with messages where both are calldata of one transaction. What the settlement layer
+    /// takes bounds it too: [`crate::data_words_max`].
     pub words_max: usize,
 }
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        // 3,000 words are 96 kB: under the 128 KiB that Ethereum nodes take in the calldata of one transaction.
-        BatchLimits { blocks_max: 30, age_ms: 10_000, words_max: 3_000 }
+        BatchLimits { blocks_max: 30, age_ms: 10_000, words_max: usize::MAX }
     }
 }
 
@@ -27,8 +31,11 @@ pub struct BlockSummary {
     pub height: Height,
     /// Of its SealBlock.
     pub ts: Ts,
-    /// Words of data and messages, were the batch to end with this block.
+    /// Most words of data, compressed, that the batch can have were it to end with this block; with messages where both are
+    /// calldata of one transaction.
     pub words: usize,
+    /// Words of messages, were the batch to end with this block.
+    pub message_words: usize,
     /// The block holds the start of an incident.
     pub safe_mode: bool,
 }
@@ -77,9 +84,11 @@ pub struct Cut {
 /// answer that fewer already gave.
 pub fn decide(limits: &BatchLimits, blocks: &[BlockSummary], on_demand: Option<Height>) -> Option<Cut> {
     let first = blocks.first()?;
+    let fits = |block: &BlockSummary| block.words <= limits.words_max && block.message_words <= MESSAGE_WORDS_MAX;
+    let is_full = |block: &BlockSummary| block.words >= limits.words_max || block.message_words >= MESSAGE_WORDS_MAX;
     let mut before: Option<Height> = None;
     for (count, block) in (1u64..).zip(blocks) {
-        if let Some(last) = before.filter(|_| block.words > limits.words_max) {
+        if let Some(last) = before.filter(|_| !fits(block)) {
             return Some(Cut { last, reason: CloseReason::Size });
         }
         let reason = if block.safe_mode {
@@ -88,7 +97,7 @@ pub fn decide(limits: &BatchLimits, blocks: &[BlockSummary], on_demand: Option<H
             Some(CloseReason::OnDemand)
         } else if count >= limits.blocks_max {
             Some(CloseReason::Count)
-        } else if block.words >= limits.words_max {
+        } else if is_full(block) {
             Some(CloseReason::Size)
         } else if block.ts >= first.ts.plus_ms(limits.age_ms) {
             Some(CloseReason::Age)
@@ -109,12 +118,13 @@ mod tests {
 
     const LIMITS: BatchLimits = BatchLimits { blocks_max: 4, age_ms: 10_000, words_max: 100 };
 
-    /// `seconds:words`, with `!` where safe mode is entered; heights from 7.
+    /// `seconds:words` or `seconds:words:message words`, with `!` where safe mode is entered; heights from 7.
     fn cut(blocks: &str, on_demand: Option<u64>) -> Option<(u64, CloseReason)> {
         let summary = |(height, text): (u64, &str)| {
-            let (seconds, words) = text.trim_end_matches('!').split_once(':').unwrap();
-            let ts = Ts::from_ms(seconds.parse::<u64>().unwrap() * 1_000);
-            BlockSummary { height: Height(height), ts, words: words.parse().unwrap(), safe_mode: text.ends_with('!') }
+            let numbers: Vec<usize> = text.trim_end_matches('!').split(':').map(|n| n.parse().unwrap()).collect();
+            let ts = Ts::from_ms(numbers[0] as u64 * 1_000);
+            let message_words = numbers.get(2).copied().unwrap_or_default();
+            BlockSummary { height: Height(height), ts, words: numbers[1], message_words, safe_mode: text.ends_with('!') }
         };
         let blocks: Vec<_> = (7u64..).zip(blocks.split_whitespace()).map(summary).collect();
         decide(&LIMITS, &blocks, on_demand.map(Height)).map(|cut| (cut.last.0, cut.reason))
@@ -135,6 +145,10 @@ mod tests {
             ("0:5 2:60 4:101", None, Some((8, Size))),
             // A single block is a batch, however large.
             ("0:5000", None, Some((7, Size))),
+            // Messages have a limit of their own.
+            ("0:5:100 2:6:3000", None, Some((8, Size))),
+            ("0:5:100 2:6:3001", None, Some((7, Size))),
+            ("0:5:3001", None, Some((7, Size))),
             ("0:5 2:6 4:7", Some(8), Some((8, OnDemand))),
             ("0:5 2:6", Some(9), None),
             ("0:5", Some(3), Some((7, OnDemand))),

@@ -1,3 +1,4 @@
+use crate::data::DataError;
 use crate::packed::PackError;
 use keel_store::StoreError;
 use keel_types::{BatchId, Height, L1Address};
@@ -12,6 +13,8 @@ pub enum BatchError {
     BlockMissing(Height),
     #[error("batch: pack the state diff: {0}")]
     Pack(#[from] PackError),
+    #[error("batch: data for the settlement layer: {0}")]
+    Data(#[from] DataError),
     /// A message to the settlement layer names a receiver that the layer cannot have.
     #[error("batch: message to the settlement layer in block {height}: {to} is no address there")]
     Receiver { height: Height, to: L1Address },

@@ -10,9 +10,11 @@ mod batch;
 mod batcher;
 pub mod blob;
 pub mod compression;
+mod data;
 mod decide;
 mod error;
 pub mod kzg;
+mod message;
 mod output;
 mod packed;
 mod rebuild;
@@ -21,10 +23,12 @@ mod wire;
 #[cfg(test)]
 mod fixtures;
 
-pub use batch::{Batch, BatchContent, DataAvailability, MessageToL1, MessageToL2, StatePoint};
+pub use batch::{Batch, BatchContent, StatePoint};
 pub use batcher::Batcher;
-pub use decide::{BatchLimits, BlockSummary, CloseReason, Cut, decide};
+pub use data::{CALLDATA_WORDS_MAX, DATA_CHUNK_WORDS, DATA_CHUNKS_MAX, DataAvailability, DataError, data_words_max};
+pub use decide::{BatchLimits, BlockSummary, CloseReason, Cut, MESSAGE_WORDS_MAX, decide};
 pub use error::BatchError;
+pub use message::{MessageToL1, MessageToL2};
 pub use output::{BlobWords, OutputError, ProgramOutput};
 pub use packed::{ContractUpdate, ContractWord, PackError, PackedDiff, UnpackError};
 pub use rebuild::{RebuildError, RebuildFault, SettledBatch, apply, decode, without_filling};

@@ -1,6 +1,7 @@
 //! The program output of a batch, taken apart: the words that the settlement contract was given, whoever gave them. [spec starknet (d)]
 
-use crate::batch::{MessageToL1, MessageToL2, StatePoint};
+use crate::batch::StatePoint;
+use crate::message::{MessageToL1, MessageToL2};
 use keel_commitment::Felt;
 use keel_types::{Height, L1Address};
 

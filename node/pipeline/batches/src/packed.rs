@@ -163,6 +163,15 @@ impl PackedDiff {
         words
     }
 
+    /// The words that stay the same when other entries are left out, and the number of the others: counts and contract words.
+    pub(crate) fn fixed_words(&self) -> (Vec<Felt>, usize) {
+        let entries = |pairs: &[(Felt, Felt)]| pairs.iter().flat_map(|(key, value)| [*key, *value]).collect::<Vec<_>>();
+        let contracts = self.contracts.iter().flat_map(|contract| {
+            [contract.address].into_iter().chain(contract.class_hash).chain(entries(&contract.storage))
+        });
+        (contracts.chain(entries(&self.classes)).collect(), 2 + self.contracts.len())
+    }
+
     /// From exactly the words that [`PackedDiff::encode`] gives.
     ///
     /// # Errors

@@ -87,7 +87,7 @@ pub fn read_deposit(genesis: &Genesis, log: &DepositLog, head: u64) -> Result<De
         token: asset.token,
         recipient: Address(recipient),
         amount,
-        message_hash: message.hash(),
+        message_hash: message.hash(genesis.settlement.layer),
         l1_block: log.block,
         l1_block_hash: log.block_hash,
         depth: head.saturating_sub(log.block),

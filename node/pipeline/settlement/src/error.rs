@@ -1,5 +1,5 @@
 use keel_store::StoreError;
-use keel_types::{Bytes32, SettlementLayer};
+use keel_types::{BatchId, Bytes32, SettlementLayer};
 
 /// What went wrong between us and the settlement layer.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +84,9 @@ pub(crate) enum SendError {
     NonceTaken(u64),
     #[error("sign a transaction: {0}")]
     Sign(String),
+    /// Genesis names another form than the batch has.
+    #[error("the data of batch {0} is not in a form that can be sent to this layer")]
+    Form(BatchId),
 }
 
 /// Why a node must not settle on the layer it was given. [spec settlement, Chain constants: a difference refuses to start]

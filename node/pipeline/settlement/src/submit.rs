@@ -353,7 +353,7 @@ impl Submitter {
     /// batch, and took its messages, a moment ago.
     async fn messages_wait(&self, header: &BatchHeader, batch: &Batch) -> Result<bool, CycleError> {
         for message in &batch.content.to_l2 {
-            let (waits, cancelled) = self.l1.message(message.hash()).await?;
+            let (waits, cancelled) = self.l1.message(message.hash(self.l1.genesis().settlement.layer)).await?;
             if waits {
                 continue;
             }

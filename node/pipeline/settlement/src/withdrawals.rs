@@ -23,7 +23,7 @@ pub struct WithdrawalClaim {
 pub fn withdrawal_claim(genesis: &Genesis, withdrawal: &Withdrawal) -> WithdrawalClaim {
     let to = genesis.settlement.bridge;
     let message = MessageToL1 { from: genesis.exchange.0, to, payload: withdrawal_message(withdrawal) };
-    WithdrawalClaim { message_hash: message.hash(), to, calldata: claim_calldata(withdrawal) }
+    WithdrawalClaim { message_hash: message.hash(genesis.settlement.layer), to, calldata: claim_calldata(withdrawal) }
 }
 
 /// `Bridge.withdraw(token, recipient, amount, withdrawalId)`.

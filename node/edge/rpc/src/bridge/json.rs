@@ -4,7 +4,7 @@ use crate::limits::BATCH_DATA_WORDS_PER_PAGE;
 use crate::node::brief;
 use keel_batches::{Batch, CloseReason, DataAvailability, MessageToL1, MessageToL2, StatePoint};
 use keel_store::BatchHeader;
-use keel_types::Felt;
+use keel_types::{Felt, SettlementLayer};
 use serde_json::{Value, json};
 
 fn hex(felt: &Felt) -> String {
@@ -16,7 +16,7 @@ fn hexes(felts: &[Felt]) -> Value {
 }
 
 /// Everything but the data: `Batch` of the document.
-pub fn batch(header: &BatchHeader, batch: &Batch, submission: Option<Submission>) -> Value {
+pub fn batch(layer: SettlementLayer, header: &BatchHeader, batch: &Batch, submission: Option<Submission>) -> Value {
     let content = &batch.content;
     let mut answer = with_settlement(header, submission);
     let more = json!({
@@ -24,8 +24,8 @@ pub fn batch(header: &BatchHeader, batch: &Batch, submission: Option<Submission>
         "before": point(&content.before),
         "after": point(&content.after),
         "stateDiffLength": content.diff.len().to_string(),
-        "messagesToL1": content.to_l1.iter().map(to_l1).collect::<Value>(),
-        "messagesToL2": content.to_l2.iter().map(to_l2).collect::<Value>(),
+        "messagesToL1": content.to_l1.iter().map(|message| to_l1(layer, message)).collect::<Value>(),
+        "messagesToL2": content.to_l2.iter().map(|message| to_l2(layer, message)).collect::<Value>(),
         "data": data_brief(&content.data),
         "configHash": hex(&content.config_hash),
         "programHash": hex(&content.program_hash),
@@ -71,17 +71,17 @@ fn point(point: &StatePoint) -> Value {
     })
 }
 
-pub(super) fn to_l1(message: &MessageToL1) -> Value {
+pub(super) fn to_l1(layer: SettlementLayer, message: &MessageToL1) -> Value {
     json!({
         "from": hex(&message.from), "to": message.to.to_string(),
-        "payload": hexes(&message.payload), "hash": message.hash().to_string(),
+        "payload": hexes(&message.payload), "hash": message.hash(layer).to_string(),
     })
 }
 
-fn to_l2(message: &MessageToL2) -> Value {
+fn to_l2(layer: SettlementLayer, message: &MessageToL2) -> Value {
     json!({
         "from": message.from.to_string(), "to": hex(&message.to), "nonce": message.nonce.to_string(),
-        "selector": hex(&message.selector), "payload": hexes(&message.payload), "hash": message.hash().to_string(),
+        "selector": hex(&message.selector), "payload": hexes(&message.payload), "hash": message.hash(layer).to_string(),
     })
 }
 
@@ -89,20 +89,28 @@ fn pages(words: &[Felt]) -> usize {
     words.len().div_ceil(BATCH_DATA_WORDS_PER_PAGE).max(1)
 }
 
+fn data_kind(data: &DataAvailability) -> &'static str {
+    match data {
+        DataAvailability::Calldata { .. } => "CALLDATA",
+        DataAvailability::Blobs { .. } => "BLOBS",
+        DataAvailability::Chunks { .. } => "CHUNKS",
+    }
+}
+
 fn data_brief(data: &DataAvailability) -> Value {
-    let DataAvailability::Calldata { words } = data;
-    json!({"kind": "CALLDATA", "words": words.len().to_string(), "pages": pages(words).to_string()})
+    let words = data.words();
+    json!({"kind": data_kind(data), "words": words.len().to_string(), "pages": pages(words).to_string()})
 }
 
 /// A page of the words: `BatchData` of the document; `None` behind the last page. Page 0 exists even when there are no words.
 pub fn data_page(batch: &Batch, page: usize) -> Option<Value> {
-    let DataAvailability::Calldata { words } = &batch.content.data;
+    let words = batch.content.data.words();
     if page >= pages(words) {
         return None;
     }
     let shown = words.chunks(BATCH_DATA_WORDS_PER_PAGE).nth(page).unwrap_or(&[]);
     Some(json!({
-        "batch": batch.content.id.to_string(), "kind": "CALLDATA", "page": page.to_string(), "pages": pages(words).to_string(),
+        "batch": batch.content.id.to_string(), "kind": data_kind(&batch.content.data), "page": page.to_string(), "pages": pages(words).to_string(),
         "words": hexes(shown),
     }))
 }

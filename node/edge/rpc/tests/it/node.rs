@@ -305,7 +305,7 @@ impl Node {
             token,
             recipient,
             amount,
-            message_hash: message.hash(),
+            message_hash: message.hash(self.genesis.settlement.layer),
             l1_block: 10,
             l1_block_hash: Bytes32([3; 32]),
             depth: 3,

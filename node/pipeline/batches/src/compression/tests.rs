@@ -104,6 +104,7 @@ fn words_that_are_no_compressed_data_are_refused() {
 fn what_the_header_cannot_count_is_refused() {
     let words = vec![Felt::ONE; COMPRESSIBLE_MAX + 1];
     assert_eq!(compress(&words), Err(TooManyWords(COMPRESSIBLE_MAX + 1)));
+    assert_eq!(compressed_len_at_most(&words[2..], 2), usize::MAX);
     let compressed = compress(&words[1..]).unwrap();
     assert_eq!(decompress(&compressed).unwrap(), words[1..]);
 }
@@ -141,6 +142,18 @@ proptest! {
     fn leaving_words_out_never_needs_more_room(words in vec(any_word(), 1..600), keep in vec(any::<bool>(), 600)) {
         let kept: Vec<Felt> = words.iter().zip(keep).filter(|(_, keep)| *keep).map(|(word, _)| *word).collect();
         prop_assert!(compress(&kept).unwrap().len() <= compress(&words).unwrap().len());
+    }
+
+    #[test]
+    fn the_bound_holds_for_any_part_with_any_others(
+        words in vec(any_word(), 1..600),
+        keep in vec(any::<bool>(), 600),
+        others in vec(any_word(), 0..9),
+    ) {
+        let kept = words.iter().zip(keep).filter(|(_, keep)| *keep).map(|(word, _)| *word);
+        let part: Vec<Felt> = others.iter().copied().chain(kept).collect();
+        prop_assert!(compress(&part).unwrap().len() <= compressed_len_at_most(&words, others.len()));
+        prop_assert_eq!(compress(&words).unwrap().len(), compressed_len_at_most(&words, 0));
     }
 
     #[test]

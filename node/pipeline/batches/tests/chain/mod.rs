@@ -16,6 +16,8 @@ pub fn felt(value: u64) -> Felt {
     Felt::from(value)
 }
 
+pub const CALLDATA: SettlementLayer = SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata };
+
 pub struct Chain {
     pub store: Store,
     pub genesis: Genesis,
@@ -23,9 +25,14 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// One that settles on Ethereum by calldata.
     pub fn new() -> Chain {
+        Chain::on(CALLDATA)
+    }
+
+    pub fn on(layer: SettlementLayer) -> Chain {
         let dir = tempfile::tempdir().unwrap();
-        Chain { store: Store::open(dir.path(), Bytes32([7; 32])).unwrap(), genesis: genesis(), _dir: dir }
+        Chain { store: Store::open(dir.path(), Bytes32([7; 32])).unwrap(), genesis: genesis(layer), _dir: dir }
     }
 
     pub fn batcher(&self, limits: BatchLimits) -> Batcher {
@@ -88,7 +95,7 @@ impl Chain {
             selector: HANDLE_DEPOSIT,
             nonce,
             calldata: [vec![from.0], message.payload.clone()].concat(),
-            message_hash: message.hash(),
+            message_hash: message.hash(self.genesis.settlement.layer),
         };
         let receipt = Receipt { transaction_hash: call.hash, ..Default::default() };
         (Transaction::L1Handler(call), receipt)
@@ -112,7 +119,7 @@ impl Chain {
     }
 }
 
-fn genesis() -> Genesis {
+fn genesis(layer: SettlementLayer) -> Genesis {
     let address = |value: u64| Address(felt(value));
     Genesis {
         chain_id: FeltBytes(keel_contracts::starknet::short_string("KEEL_TEST")),
@@ -124,7 +131,7 @@ fn genesis() -> Genesis {
         sequencer: address(77),
         block_key: StarkKey(felt(5)),
         settlement: SettlementSpec {
-            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata },
+            layer,
             core: L1Address::ethereum([1; 20]),
             bridge: L1Address::ethereum([2; 20]),
             registry: L1Address::ethereum([3; 20]),

@@ -91,7 +91,9 @@ impl Sender {
         note: NoteTx<'_>,
     ) -> Result<Bytes32, SendError> {
         let words = |felts: &[Felt]| felts.iter().copied().map(word).collect::<Vec<U256>>();
-        let DataAvailability::Calldata { words: data } = &batch.content.data;
+        let DataAvailability::Calldata { words: data } = &batch.content.data else {
+            return Err(SendError::Form(batch.content.id));
+        };
         let call = self.l1.core.updateStateWithData(words(&batch.output), words(data));
         let before = before.map(|tx| B256::from(tx.0));
         let receipt = self.transact(*self.l1.core.address(), call.calldata().clone(), before, note).await?;

@@ -3,7 +3,7 @@ use crate::world::{World, eth};
 use alloy::primitives::{B256, U256};
 use alloy::signers::SignerSync;
 use alloy::sol_types::SolEvent;
-use keel_batches::{Batch, BatchLimits, Batcher, CloseReason, DataAvailability};
+use keel_batches::{Batch, BatchLimits, Batcher, CloseReason};
 use keel_contracts::ethereum::{
     AppchainCore, AttestationRegistry, attestation_digest, attestation_signatures, fact, transition_fact_with_data, word,
 };
@@ -201,8 +201,7 @@ async fn a_wrong_root_an_unattested_fact_and_a_stranger_are_refused_by_name() {
     Batcher::new(world.chain.store.clone(), &world.genesis, world.config.limits).step().unwrap();
     let (_, batch) = Batch::load(&world.chain.store, BatchId(1)).unwrap().unwrap();
     let words = |felts: &[Felt]| felts.iter().copied().map(word).collect::<Vec<U256>>();
-    let DataAvailability::Calldata { words: data } = &batch.content.data;
-    let (output, data) = (words(&batch.output), words(data));
+    let (output, data) = (words(&batch.output), words(batch.content.data.words()));
     let core = AppchainCore::new(eth(world.genesis.settlement.core), world.anvil.provider.clone());
     let submitter = world.keys.submitter.address();
     let refused = async |output: Vec<U256>, from| {

@@ -100,7 +100,7 @@ impl Chain {
             selector: HANDLE_DEPOSIT,
             nonce,
             calldata: [vec![from.0], message.payload.clone()].concat(),
-            message_hash: message.hash(),
+            message_hash: message.hash(self.genesis.settlement.layer),
         };
         let receipt = Receipt { transaction_hash: call.hash, ..Default::default() };
         (Transaction::L1Handler(call), receipt)
