@@ -119,6 +119,7 @@ impl Running {
             tick: Duration::from_millis(config.sequencer.tick_ms),
             block_interval: Duration::from_millis(config.sequencer.block_interval_ms),
             snapshot_interval: Duration::from_millis(config.sequencer.snapshot_interval_ms),
+            layer: genesis.settlement.layer,
         };
         let sequencer = Sequencer::new(recovered.engine, journal, receiver, control.clone(), outputs, times);
         let thread = std::thread::Builder::new().name("sequencer".into());

@@ -1,5 +1,5 @@
 use keel_contracts::starknet::Key;
-use keel_types::{Event, StateWrite};
+use keel_types::{DataForm, Event, SettlementLayer, StateWrite};
 use std::collections::HashSet;
 
 /// State-diff entries, aliases included, at which a block closes. [spec settlement, Blocks: it always fits the blobs of one transaction uncompressed]
@@ -10,13 +10,20 @@ use std::collections::HashSet;
 /// command adds. A fill touches one new maker: at worst a position (4 slots, each with a new alias) and a balance of
 /// collateral (1 slot; its alias is there since the deposit, or was counted in this block): 9 entries; the taker, the fee
 /// account and the market's funding add under 40 once. `fills_per_command` up to 900 therefore fits: 4,000 + 8,100 + 40.
+///
+/// On Starknet such a block goes in six chunks, uncompressed; nothing there bounds their number.
 pub const BLOCK_ENTRIES_MAX: u64 = 4_000;
-/// Words of data and messages at which a block closes while its data goes to the settlement layer as calldata: 2 for each entry and
-/// 7 for each withdrawal's message. Ethereum nodes take 128 KiB = 4,096 words in one transaction; the rest is for what the last
+/// Words of data and messages at which a block closes while its data goes to Ethereum as calldata: 2 for each entry and those of
+/// its messages. Ethereum nodes take 128 KiB = 4,096 words in one transaction; the rest is for what the last
 /// command adds (`fills_per_command` 50 of the development chain: 50 x 9 entries x 2 words = 900) and for the header.
 pub const BLOCK_WORDS_MAX: u64 = 2_900;
+/// Words of messages, both ways, at which a block closes: a batch takes 3,000, of which one transaction's gas and, on
+/// Starknet, its calldata and events are the reason.
+pub const BLOCK_MESSAGE_WORDS_MAX: u64 = 2_900;
 /// Words of a withdrawal in the program output: from, to, length and four of payload.
 const WITHDRAWAL_WORDS: u64 = 7;
+/// Words of a deposit in the program output: from, to, nonce, selector, length and three of payload.
+const DEPOSIT_WORDS: u64 = 8;
 /// Withdrawals in one block. Each costs the core contract about 28,000 gas, and one transaction may use 16.7 million (EIP-7825).
 pub const BLOCK_WITHDRAWALS_MAX: u64 = 300;
 /// Commands with transactions of their own in one block: bounds receipts and hashing to some 100 ms.
@@ -37,8 +44,10 @@ const KNOWN_MAX: usize = 1 << 18;
 /// Never too low: a record counts all its slots though only changed ones are written, and an alias for each slot unless
 /// this counter saw the record in an earlier block. It only ever decides when to seal, and a seal is journaled, so it
 /// need not agree between nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct DiffCounter {
+    /// Data and messages are calldata of one transaction.
+    calldata: bool,
     /// Records written since the last seal.
     open: HashSet<Key>,
     /// Records written in blocks sealed before: their slots have aliases.
@@ -46,21 +55,38 @@ pub struct DiffCounter {
     entries: u64,
     transactions: u64,
     withdrawals: u64,
+    message_words: u64,
     fills: u64,
 }
 
 impl DiffCounter {
-    /// An empty block.
-    pub fn new() -> DiffCounter {
-        DiffCounter::default()
+    /// An empty block of a chain that settles on `layer`.
+    pub fn new(layer: SettlementLayer) -> DiffCounter {
+        DiffCounter {
+            calldata: matches!(layer, SettlementLayer::Ethereum { data: DataForm::Calldata, .. }),
+            open: HashSet::new(),
+            known: HashSet::new(),
+            entries: 0,
+            transactions: 0,
+            withdrawals: 0,
+            message_words: 0,
+            fills: 0,
+        }
     }
 
     /// What one command did.
     pub fn add(&mut self, events: &[Event], writes: &[StateWrite]) {
         self.fills += events.iter().filter(|event| matches!(event, Event::Fill(_))).count() as u64;
         self.transactions += u64::from(!writes.is_empty());
-        self.withdrawals += u64::from(writes.iter().any(|write| matches!(write, StateWrite::WithdrawalCount { .. })));
         for write in writes {
+            match write {
+                StateWrite::WithdrawalCount { .. } => {
+                    self.withdrawals += 1;
+                    self.message_words += WITHDRAWAL_WORDS;
+                }
+                StateWrite::MessageConsumed { .. } => self.message_words += DEPOSIT_WORDS,
+                _ => {}
+            }
             let key = Key::of(write);
             if self.open.insert(key) {
                 let aliases = if self.known.contains(&key) { 0 } else { 1 };
@@ -75,7 +101,8 @@ impl DiffCounter {
             || self.transactions >= BLOCK_TRANSACTIONS_MAX
             || self.withdrawals >= BLOCK_WITHDRAWALS_MAX
             || self.fills >= BLOCK_FILLS_MAX
-            || 2 * self.entries() + WITHDRAWAL_WORDS * self.withdrawals >= BLOCK_WORDS_MAX
+            || self.message_words >= BLOCK_MESSAGE_WORDS_MAX
+            || (self.calldata && 2 * self.entries() + self.message_words >= BLOCK_WORDS_MAX)
     }
 
     /// The most entries the block's diff can have.
@@ -89,6 +116,6 @@ impl DiffCounter {
             self.known.clear();
         }
         self.known.extend(self.open.drain());
-        (self.entries, self.transactions, self.withdrawals, self.fills) = (0, 0, 0, 0);
+        (self.entries, self.transactions, self.withdrawals, self.message_words, self.fills) = (0, 0, 0, 0, 0);
     }
 }

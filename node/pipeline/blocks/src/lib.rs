@@ -27,7 +27,8 @@ pub use cancel::{CancelPath, CancelTree, cancel_leaf, cancelled_orders, join_roo
 pub use check::{BlockFault, check_block, check_chain};
 pub use commands::{FILLS_OPEN_MAX, FILLS_PER_TRANSACTION_MAX};
 pub use counter::{
-    BLOCK_ENTRIES_MAX, BLOCK_FILLS_MAX, BLOCK_TRANSACTIONS_MAX, BLOCK_WITHDRAWALS_MAX, BLOCK_WORDS_MAX, DiffCounter,
+    BLOCK_ENTRIES_MAX, BLOCK_FILLS_MAX, BLOCK_MESSAGE_WORDS_MAX, BLOCK_TRANSACTIONS_MAX, BLOCK_WITHDRAWALS_MAX,
+    BLOCK_WORDS_MAX, DiffCounter,
 };
 pub use error::BlocksError;
 pub use key::BlockKey;

@@ -33,6 +33,8 @@ pub struct Config {
     pub block_interval: Duration,
     /// A snapshot is taken at the first seal after this time.
     pub snapshot_interval: Duration,
+    /// Where batches settle, by genesis: a block closes before it cannot settle there by itself.
+    pub layer: SettlementLayer,
 }
 
 /// Receives a durable record with its results and the answers that may now be given. Called in order. `false` stops the loop.
@@ -177,7 +179,7 @@ impl<J: Journal> Sequencer<J> {
         let tail = journal.tail().unwrap_or(Tail { last_seq: Seq(0), ts: Ts(0), hash: Bytes32::default() });
         assert_eq!(engine.last_seq(), tail.last_seq, "the engine is not at the end of the journal");
         let now = Instant::now();
-        let (waiting, diff) = (VecDeque::new(), DiffCounter::new());
+        let (waiting, diff) = (VecDeque::new(), DiffCounter::new(config.layer));
         Sequencer {
             engine,
             journal,

@@ -50,6 +50,7 @@ impl Rig {
             tick: Duration::from_millis(2),
             block_interval: Duration::from_millis(10),
             snapshot_interval: Duration::from_millis(20),
+            layer: genesis().settlement.layer,
         };
         prepare(&control, &inbox);
         let sequencer = Sequencer::new(engine, journal.clone(), receiver, control.clone(), outputs, times);

@@ -33,7 +33,11 @@ struct TestChain {
 impl TestChain {
     /// With the genesis block.
     fn new() -> TestChain {
-        let (dir, genesis) = (tempfile::tempdir().unwrap(), Arc::new(genesis()));
+        TestChain::of_genesis(genesis())
+    }
+
+    fn of_genesis(genesis: Genesis) -> TestChain {
+        let (dir, genesis) = (tempfile::tempdir().unwrap(), Arc::new(genesis));
         let store = Store::open(dir.path(), genesis.hash()).unwrap();
         let chain = TestChain { _dir: dir, genesis, store };
         let sealed =

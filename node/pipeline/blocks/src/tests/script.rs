@@ -1,4 +1,6 @@
 use super::secret;
+use keel_batches::MessageToL2;
+use keel_contracts::starknet::HANDLE_DEPOSIT;
 use keel_types::*;
 use starknet_crypto::get_public_key;
 use std::collections::BTreeMap;
@@ -226,12 +228,19 @@ impl<'a> Script<'a> {
     fn deposit(&mut self, message_nonce: u64, recipient: Address, units: u64) -> (Command, Vec<Event>, Vec<StateWrite>) {
         let amount = i128::from(units) * 100;
         let token = self.genesis.assets[0].token;
+        let message = MessageToL2 {
+            from: self.genesis.settlement.bridge,
+            to: self.genesis.exchange.0,
+            nonce: message_nonce,
+            selector: HANDLE_DEPOSIT,
+            payload: vec![token.0, recipient.0, units.into()],
+        };
         let command = Command::Deposit(Deposit {
             message_nonce,
             token,
             recipient,
             amount: units.into(),
-            message_hash: Bytes32([0xdd; 32]),
+            message_hash: message.hash(self.genesis.settlement.layer),
             l1_block: 5,
             l1_block_hash: Bytes32::default(),
             depth: 3,
