@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { createInterface } from "node:readline";
 import { after, before, test as nodeTest } from "node:test";
-import { Account, CallData, RpcProvider, cairo, ec, events, hash, shortString } from "starknet";
+import { Account, CallData, RpcProvider, cairo, createAbiParser, ec, events, hash, shortString } from "starknet";
 
 export const PRIME = 2n ** 251n + 17n * 2n ** 192n + 1n;
 export const CURVE_ORDER = 0x800000000000010ffffffffffffffffb781126dcae7b2321e66a241adc64d2fn;
@@ -146,7 +146,7 @@ class Chain {
     const receipt = await this.#receipt(transaction);
     const { abi } = contract;
     const emitted = receipt.events.filter((event) => BigInt(event.from_address) === contract.address);
-    const parsed = events.parseEvents(emitted, events.getAbiEvents(abi), CallData.getAbiStruct(abi), CallData.getAbiEnum(abi));
+    const parsed = events.parseEvents(emitted, events.getAbiEvents(abi), CallData.getAbiStruct(abi), CallData.getAbiEnum(abi), createAbiParser(abi));
     return { ...receipt, events: parsed.map(eventOf) };
   }
 
