@@ -59,6 +59,11 @@ impl World {
         format!("http://127.0.0.1:{}", self.l1_port)
     }
 
+    /// Port of the L1's JSON-RPC.
+    pub fn l1_port(&self) -> u16 {
+        self.l1_port
+    }
+
     /// Starts a node on its folder in this world.
     pub fn node(&self, options: &NodeOptions) -> Node {
         let data = self.dir.path().join(&options.name);

@@ -260,6 +260,8 @@ const NOT_CONFIGURATION: &[&str] = &[
     "crash_rounds",
     "fixtures",
     "keep",
+    "money_operations",
+    "money_seed",
     "proptest_commands",
     "streams_seconds",
     "timeout_ms",

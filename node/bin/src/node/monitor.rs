@@ -100,9 +100,12 @@ impl World {
         // Only an operator's word is not in published state; it matters only while one is waited for.
         let resumed = phase.reasons.needs_operator()
             && self.parts.control.inspect(|engine| engine.phase().resumed, INSPECT_TIMEOUT).unwrap_or(false);
+        let backlog = self.settlement.backlog();
         Sample {
             now,
             settlement_head_age_ms: self.settlement.health().head_age_ms(),
+            settlement_backlog_batches: backlog.batches,
+            settlement_backlog_ms: backlog.oldest.map_or(0, |made| now.ms().saturating_sub(made.ms())),
             oracle_age_ms,
             oracle_heard,
             phase: phase.phase,

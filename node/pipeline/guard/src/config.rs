@@ -14,6 +14,10 @@ pub struct Config {
 pub struct Thresholds {
     /// The settlement layer's head did not advance for this long.
     pub settlement_head_stale_ms: u64,
+    /// The oldest batch that is not confirmed on the settlement layer was made this long ago.
+    pub settlement_backlog_ms: u64,
+    /// This many batches are not confirmed.
+    pub settlement_backlog_batches: u64,
     /// A market without a quorum price for this long is stale; half the markets stale is a loss.
     pub oracle_stale_ms: u64,
     /// A down time longer than this is a RESTART even after a clean stop.
@@ -24,7 +28,15 @@ pub struct Thresholds {
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Thresholds { settlement_head_stale_ms: 60_000, oracle_stale_ms: 10_000, downtime_max_ms: 5_000, regain_ms: 5_000 }
+        Thresholds {
+            settlement_head_stale_ms: 60_000,
+            settlement_backlog_ms: 1_800_000,
+            // A batch takes two blocks of Ethereum, 24 s: 500 are more than three hours of settling.
+            settlement_backlog_batches: 500,
+            oracle_stale_ms: 10_000,
+            downtime_max_ms: 5_000,
+            regain_ms: 5_000,
+        }
     }
 }
 
@@ -55,8 +67,8 @@ impl Config {
             thresholds: Thresholds {
                 settlement_head_stale_ms: 5_000,
                 oracle_stale_ms: 3_000,
-                downtime_max_ms: 5_000,
                 regain_ms: 500,
+                ..Thresholds::default()
             },
             phases: PhaseTimings {
                 spot_oracle_fresh_ms: 1_000,

@@ -7,6 +7,9 @@ pub struct Sample {
     pub now: Ts,
     /// Since the settlement layer's head last advanced, or since start.
     pub settlement_head_age_ms: u64,
+    /// Batches that are not confirmed on the settlement layer, and since the oldest of them was made.
+    pub settlement_backlog_batches: u64,
+    pub settlement_backlog_ms: u64,
     /// Per market: since the last quorum price, or since start.
     pub oracle_age_ms: Vec<u64>,
     /// Every market had a quorum price since start. Silence right after a start is no loss yet, and no reason to reopen either.
@@ -59,6 +62,7 @@ enum Signal {
 pub struct Guard {
     config: Config,
     settlement: Signal,
+    backlog: Signal,
     oracle: Signal,
     /// Since when the oracle is fresh in every market.
     oracle_fresh_since: Option<Ts>,
@@ -72,7 +76,8 @@ const ASK_AGAIN_MS: u64 = 2_000;
 impl Guard {
     /// A guard that has seen no loss yet.
     pub fn new(config: Config) -> Guard {
-        Guard { config, settlement: Signal::Healthy, oracle: Signal::Healthy, oracle_fresh_since: None, asked: None }
+        let healthy = Signal::Healthy;
+        Guard { config, settlement: healthy, backlog: healthy, oracle: healthy, oracle_fresh_since: None, asked: None }
     }
 
     /// Decides. Call every 100 ms or so; a loss is detected at most that much after its threshold.
@@ -94,6 +99,8 @@ impl Guard {
     fn watch(&mut self, sample: &Sample) -> LossReasons {
         let (limits, now) = (self.config.thresholds, sample.now);
         let settlement_stale = sample.settlement_head_age_ms > limits.settlement_head_stale_ms;
+        let backlog = sample.settlement_backlog_ms > limits.settlement_backlog_ms
+            || sample.settlement_backlog_batches > limits.settlement_backlog_batches;
         let stale_markets = sample.oracle_age_ms.iter().filter(|age| **age > limits.oracle_stale_ms).count();
         let oracle_stale = stale_markets > 0 && stale_markets * 2 >= sample.oracle_age_ms.len();
         let fresh = stale_markets == 0 && sample.oracle_heard;
@@ -101,6 +108,7 @@ impl Guard {
         let mut lost = LossReasons::default();
         for (signal, stale, reason) in [
             (&mut self.settlement, settlement_stale, LossReason::SettlementHeadStale),
+            (&mut self.backlog, backlog, LossReason::SettlementBacklog),
             (&mut self.oracle, oracle_stale, LossReason::OracleStale),
         ] {
             if signal.update(stale, now, limits.regain_ms) {
@@ -113,7 +121,7 @@ impl Guard {
     /// The next step of reopening, if its gate is open. [spec safe-mode, Reopening]
     fn reopen(&mut self, sample: &Sample) -> Option<Action> {
         let timings = self.config.phases;
-        let healthy = self.settlement == Signal::Healthy && self.oracle == Signal::Healthy;
+        let healthy = [self.settlement, self.backlog, self.oracle] == [Signal::Healthy; 3];
         let in_phase_ms = sample.now.ms().saturating_sub(sample.phase_since.ms());
         let oracle_fresh_ms = self.oracle_fresh_since.map_or(0, |since| sample.now.ms().saturating_sub(since.ms()));
         let (next, post_only_until, integrity_report) = match sample.phase {
@@ -176,6 +184,8 @@ mod tests {
         let mut sample = Sample {
             now: Ts::from_ms(1_000_000),
             settlement_head_age_ms: 0,
+            settlement_backlog_batches: 0,
+            settlement_backlog_ms: 0,
             oracle_age_ms: vec![0; 4],
             oracle_heard: true,
             phase: Phase::Halted,
@@ -246,6 +256,26 @@ mod tests {
             14100 REDUCE_ONLY
             15600 OPEN"#]]
         .assert_eq(&lines(log));
+    }
+
+    #[test]
+    fn a_backlog_too_old_or_too_long_is_a_loss_until_it_is_settled() {
+        type Shape = fn(&mut Sample);
+        let cases: [(&str, Shape); 2] = [
+            ("30 minutes", |sample| sample.settlement_backlog_ms = 1_800_001),
+            ("500 batches", |sample| sample.settlement_backlog_batches = 501),
+        ];
+        for (name, shape) in cases {
+            let log = walk(20_000, |ms, sample| {
+                (sample.settlement_backlog_ms, sample.settlement_backlog_batches) = (1_800_000, 500);
+                if (6_000..12_000).contains(&ms) {
+                    shape(sample);
+                }
+            });
+            let after = lines(log).split_off("0 READ_ONLY\n1000 gate\n1100 SPOT\n2600 REDUCE_ONLY\n4100 OPEN\n".len());
+            let expected = "6000 lose [SettlementBacklog]\n6100 READ_ONLY\n12500 gate\n12600 SPOT\n";
+            assert!(after.starts_with(expected), "over {name}: {after}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! [`Inbox`]: keel_ingress::Inbox
 #![forbid(unsafe_code)]
 
+mod backlog;
 mod backoff;
 mod config;
 mod deposits;
@@ -29,6 +30,7 @@ mod submit;
 mod view;
 mod withdrawals;
 
+pub use backlog::Backlog;
 pub use config::{KeyError, SettlementConfig, SettlementKeys};
 pub use deposits::{DepositError, read_deposit};
 pub use error::{CheckError, L1Error, Refusal};

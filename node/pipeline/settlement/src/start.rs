@@ -1,5 +1,6 @@
 //! Configuration in, running loops and a handle out.
 
+use crate::backlog::{Backlog, backlog};
 use crate::config::SettlementConfig;
 use crate::deposits::DepositWatcher;
 use crate::error::{CheckError, L1Error};
@@ -46,6 +47,7 @@ struct Shared {
     view: View,
     store: Store,
     building: Arc<Building>,
+    engine: Arc<EngineFacts>,
     scan_from: u64,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -91,7 +93,7 @@ pub fn start(config: &SettlementConfig, parts: Parts, runtime: &tokio::runtime::
         keys: config.keys.clone(),
         view: view.clone(),
         inbox: parts.inbox,
-        engine: parts.engine,
+        engine: parts.engine.clone(),
         on_loss: parts.on_loss,
         poll,
         scan_from: config.scan_from,
@@ -103,8 +105,8 @@ pub fn start(config: &SettlementConfig, parts: Parts, runtime: &tokio::runtime::
         runtime.spawn(building.clone().run(poll)),
         runtime.spawn(submitter.run()),
     ];
-    let (store, scan_from) = (parts.store, config.scan_from);
-    Ok(Handle(Arc::new(Shared { l1, view, store, building, scan_from, tasks: Mutex::new(tasks) })))
+    let (store, engine, scan_from) = (parts.store, parts.engine, config.scan_from);
+    Ok(Handle(Arc::new(Shared { l1, view, store, building, engine, scan_from, tasks: Mutex::new(tasks) })))
 }
 
 impl Handle {
@@ -116,6 +118,14 @@ impl Handle {
     /// For `node_status`.
     pub fn status(&self) -> SettlementStatus {
         self.0.view.status()
+    }
+
+    /// Batches that are not confirmed, for the guard. A store that cannot be read has none: its own monitors see to that.
+    pub fn backlog(&self) -> Backlog {
+        backlog(&self.0.store, (self.0.engine.last_confirmed)()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the settlement backlog cannot be read");
+            Backlog::default()
+        })
     }
 
     /// A usable deposit that was seen and not handed over yet.
