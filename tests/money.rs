@@ -4,7 +4,7 @@
 //! `KEEL_MONEY_OPERATIONS` (1,000) deposits and withdrawals, `KEEL_MONEY_SEED` repeats a run.
 
 use alloy::primitives::{Address as L1Account, Bytes, U256};
-use alloy::sol_types::{SolCall, SolValue};
+use alloy::sol_types::{SolCall, SolEvent, SolValue};
 use keel_contracts::ethereum::Bridge::BridgeEvents;
 use keel_contracts::ethereum::{AppchainCore, Bridge, HANDLE_DEPOSIT_SELECTOR, TestToken, word};
 use keel_ingress::MessageKind;
@@ -58,7 +58,7 @@ impl L1 {
         let address = |value: &Value| value.as_str().unwrap().parse::<L1Account>().unwrap();
         let port = world.l1_port();
         let accounts = ask(port, "eth_accounts", json!([])).as_array().unwrap().iter().map(address).collect();
-        let of = |address: keel_types::EthAddress| L1Account::from_word(address.to_felt().to_bytes_be().into());
+        let of = |address: keel_types::L1Address| L1Account::from_word(address.0.to_bytes_be().into());
         let token = |symbol: &&str| of(world.genesis.assets.iter().find(|asset| asset.symbol == *symbol).unwrap().token);
         let settlement = &world.genesis.settlement;
         let (core, bridge) = (of(settlement.core), of(settlement.bridge));
@@ -298,9 +298,9 @@ impl Run {
         }
     }
 
-    /// Deposits and withdrawals so far.
+    /// Deposits on the chain and withdrawals, so far.
     fn done(&self) -> u64 {
-        self.counts.get("deposits").copied().unwrap_or_default() + self.sent.len() as u64
+        (self.creditable().len() + self.sent.len()) as u64
     }
 
     fn paid_events(&self) -> Vec<Bridge::WithdrawalPaid> {
@@ -535,13 +535,31 @@ fn a_thousand_random_deposits_and_withdrawals_lose_nothing_and_double_nothing() 
     });
     let end = check(&mut run, &node, "at the end");
     assert_eq!((end.uncredited, run.paid().len()), ([0; 2], run.sent.len()));
-    println!("money: {} credited, {} paid back, {:?}, in {took:?}", end.credited, end.refunded, run.counts);
+    let batches = batches_once_each(&run, &node);
+    println!(
+        "money: {} credited, {} paid back, {batches} batches, {:?}, in {took:?}",
+        end.credited, end.refunded, run.counts
+    );
 
     // The integrity gate of a new process, which opens nothing unless the escrow adds up.
     node.process.kill();
     node = world.node(&options);
     world.publish_to(&node);
     wait_for_spot(&node);
+}
+
+/// Every state update on the chain is the next batch, whatever killed the process that sent it. How many there are.
+fn batches_once_each(run: &Run, node: &Node) -> u64 {
+    let logs = run.l1.logs(run.l1.core);
+    let updates = logs.iter().filter_map(|log| AppchainCore::LogStateUpdate::decode_log_data(log).ok());
+    let mut batches = 0;
+    for update in updates {
+        let batch = node.call("bridge_getBatch", json!({ "batch": batches.to_string() })).done();
+        assert_eq!(batch["lastBlock"], update.blockNumber.to_string(), "batch {batches}");
+        batches += 1;
+    }
+    assert!(batches > 5, "{batches} batches");
+    batches
 }
 
 fn wait_for_spot(node: &Node) {

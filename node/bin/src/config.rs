@@ -75,6 +75,10 @@ pub struct Sequencer {
 pub struct Settlement {
     /// JSON-RPC of the settlement layer.
     pub endpoint: String,
+    /// Several of them, instead of `endpoint`: what they say counts when `quorum` of them say it.
+    pub endpoints: Vec<String>,
+    /// 0 = a majority; less than a majority is refused.
+    pub quorum: usize,
     pub poll_ms: u64,
     /// A batch closes at this many blocks ...
     pub batch_blocks_max: u64,
@@ -168,9 +172,23 @@ impl Default for Sequencer {
     }
 }
 
+impl Settlement {
+    /// Where the settlement layer is read.
+    pub fn endpoints(&self) -> Vec<String> {
+        if self.endpoints.is_empty() { vec![self.endpoint.clone()] } else { self.endpoints.clone() }
+    }
+}
+
 impl Default for Settlement {
     fn default() -> Self {
-        Settlement { endpoint: "http://127.0.0.1:8545".into(), poll_ms: 500, batch_blocks_max: 30, batch_age_ms: 10_000 }
+        Settlement {
+            endpoint: "http://127.0.0.1:8545".into(),
+            endpoints: vec![],
+            quorum: 0,
+            poll_ms: 500,
+            batch_blocks_max: 30,
+            batch_age_ms: 10_000,
+        }
     }
 }
 
@@ -273,7 +291,7 @@ fn is_configuration(name: &str) -> bool {
 
 /// `a.b=1` as TOML; a value that is no TOML literal is text.
 fn toml_line(key: &str, value: &str) -> String {
-    let literal = matches!(value, "true" | "false") || value.parse::<i64>().is_ok();
+    let literal = matches!(value, "true" | "false") || value.parse::<i64>().is_ok() || value.starts_with('[');
     match literal {
         true => format!("{key} = {value}"),
         false => format!("{key} = {}", serde_json::Value::String(value.to_owned())),
@@ -299,8 +317,16 @@ fn validate(config: &Config) -> anyhow::Result<()> {
         config.rpc.listen != config.rpc.admin_listen || config.rpc.listen.port() == 0,
         "configuration: rpc.admin_listen must differ from rpc.listen; admin has a port of its own"
     );
-    let http = config.settlement.endpoint.starts_with("http://") || config.settlement.endpoint.starts_with("https://");
-    anyhow::ensure!(http, "configuration: settlement.endpoint must be an http:// or https:// address");
+    let endpoints = config.settlement.endpoints();
+    let http = |endpoint: &String| endpoint.starts_with("http://") || endpoint.starts_with("https://");
+    anyhow::ensure!(
+        endpoints.iter().all(http),
+        "configuration: settlement.endpoint and settlement.endpoints must be http:// or https:// addresses"
+    );
+    let majority = endpoints.len() as u64 / 2 + 1;
+    if config.settlement.quorum != 0 {
+        within("settlement.quorum", config.settlement.quorum as u64, majority, endpoints.len() as u64)?;
+    }
     Ok(())
 }
 
@@ -324,6 +350,9 @@ mod tests {
             ("", &["sequencer.tick_ms=0"], "sequencer.tick_ms"),
             ("", &["sequencer.tick_ms=soon"], "sequencer.tick_ms"),
             ("", &["settlement.endpoint=ftp://x"], "settlement.endpoint"),
+            ("", &["settlement.endpoints=[\"http://a\", \"ftp://b\"]"], "settlement.endpoints"),
+            ("", &["settlement.endpoints=[\"http://a\", \"http://b\"]", "settlement.quorum=1"], "settlement.quorum"),
+            ("", &["settlement.quorum=2"], "settlement.quorum"),
             ("[history]\nretention_days = 40000", &[], "history.retention_days"),
             ("", &["history.proof_blocks=3"], "history.proof_blocks"),
             ("", &["history.state_blocks=9999"], "history.state_blocks"),

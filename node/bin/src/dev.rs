@@ -37,7 +37,7 @@ impl Dev {
     /// Does one thing and prints the result as JSON.
     pub async fn run(self, config: &Config) -> Result<()> {
         let genesis = Arc::new(crate::genesis(&config.genesis)?);
-        let endpoint = &config.settlement.endpoint;
+        let endpoint = &config.settlement.endpoints()[0];
         let answer = match self {
             Dev::Deploy => {
                 dev::deploy_dev(endpoint, &genesis, &dev_keys(config)?).await?;
@@ -80,7 +80,7 @@ async fn fund_asset(
     anyhow::ensure!(quantums > 0 && quantums % unit == 0, "--amount: must be positive and whole units of the token");
     let keys = Keys::load(&config.keys)?;
     let payer = ethereum::Keys::parse(&keys.depositor, &keys.attestor)?.submitter;
-    Ok(dev::fund(&config.settlement.endpoint, genesis, &payer, id, (quantums / unit) as u128, recipient).await?)
+    Ok(dev::fund(&config.settlement.endpoints()[0], genesis, &payer, id, (quantums / unit) as u128, recipient).await?)
 }
 
 fn dev_keys(config: &Config) -> Result<DevKeys> {

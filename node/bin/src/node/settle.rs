@@ -17,7 +17,8 @@ use std::sync::Arc;
 /// The configuration of the settlement crate.
 pub fn config(config: &Config, keys: &Keys) -> Result<SettlementConfig> {
     let keys = SettlementKeys::Ethereum(ethereum::Keys::parse(&keys.submitter, &keys.attestor)?);
-    let mut settlement = SettlementConfig::new(config.settlement.endpoint.clone(), config.settlement.poll_ms, keys);
+    let mut settlement = SettlementConfig::new(config.settlement.endpoints(), config.settlement.poll_ms, keys);
+    settlement.quorum = config.settlement.quorum;
     settlement.limits.blocks_max = config.settlement.batch_blocks_max;
     settlement.limits.age_ms = config.settlement.batch_age_ms;
     Ok(settlement)

@@ -9,7 +9,9 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct SettlementConfig {
     /// JSON-RPC of the settlement layer, `http://` or `https://`.
-    pub endpoint: String,
+    pub endpoints: Vec<String>,
+    /// How many of them must say the same; 0 = a majority, and less is refused.
+    pub quorum: usize,
     /// Between two looks at it.
     pub poll_ms: u64,
     pub keys: SettlementKeys,
@@ -22,10 +24,11 @@ pub struct SettlementConfig {
 }
 
 impl SettlementConfig {
-    /// With the defaults: batches as [`BatchLimits::default`], scan from block 0, replacement after 60 s (five blocks).
-    pub fn new(endpoint: String, poll_ms: u64, keys: SettlementKeys) -> SettlementConfig {
+    /// With the defaults: a majority of the endpoints, batches as [`BatchLimits::default`], scan from block 0, replacement after 60 s (five blocks).
+    pub fn new(endpoints: Vec<String>, poll_ms: u64, keys: SettlementKeys) -> SettlementConfig {
         let replace_after = Duration::from_secs(60);
-        SettlementConfig { endpoint, poll_ms, keys, limits: BatchLimits::default(), scan_from: 0, replace_after }
+        let limits = BatchLimits::default();
+        SettlementConfig { endpoints, quorum: 0, poll_ms, keys, limits, scan_from: 0, replace_after }
     }
 
     pub(crate) fn poll(&self) -> Duration {

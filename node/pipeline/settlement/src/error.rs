@@ -7,6 +7,9 @@ pub enum L1Error {
     /// No answer, or none that can be read. Try again later.
     #[error("the settlement layer does not answer: {0}")]
     Unreachable(String),
+    /// Several endpoints answer, and too few of them the same. Try again later.
+    #[error("the endpoints of the settlement layer differ: {0}")]
+    NoQuorum(String),
     /// The node answered with an error of its own.
     #[error("the settlement layer answered error {code}: {message}")]
     Rpc { code: i64, message: String },
@@ -76,6 +79,11 @@ pub(crate) enum SendError {
     /// In wei, or fri.
     #[error("out of funds: needs {needed}, has {have}")]
     OutOfFunds { needed: u128, have: u128 },
+    #[error("needs {0} gas, more than a transaction may use")]
+    TooMuchGas(u64),
+    /// Nobody else should have the key. It passes when that one is in a block, or forgotten.
+    #[error("a transaction of the account that waits with nonce {0} offers more than we may")]
+    Outbid(u64),
     /// In a block, without effect.
     #[error("transaction {0} was reverted")]
     Reverted(Bytes32),
@@ -84,6 +92,9 @@ pub(crate) enum SendError {
     NonceTaken(u64),
     #[error("sign a transaction: {0}")]
     Sign(String),
+    /// The store is damaged.
+    #[error("the data of the batch: {0}")]
+    Data(String),
     /// Genesis names another form than the batch has.
     #[error("the data of batch {0} is not in a form that can be sent to this layer")]
     Form(BatchId),
@@ -104,6 +115,6 @@ pub enum CheckError {
 impl CheckError {
     /// Whether asking again may help: nobody answered.
     pub fn is_transient(&self) -> bool {
-        matches!(self, CheckError::Unavailable(L1Error::Unreachable(_) | L1Error::Rpc { .. }))
+        matches!(self, CheckError::Unavailable(L1Error::Unreachable(_) | L1Error::NoQuorum(_) | L1Error::Rpc { .. }))
     }
 }

@@ -1,8 +1,11 @@
 //! Ethereum as a settlement layer: everything that knows alloy.
 
 mod attestor;
+mod blobs;
 pub mod dev;
 mod error;
+mod fees;
+mod quorum;
 mod reader;
 mod sender;
 

@@ -77,14 +77,14 @@ macro_rules! on_layer {
 }
 
 impl L1 {
-    /// Connects to `endpoint`, which need not answer yet.
+    /// Connects to `endpoints`, which need not answer yet. What they say counts when `quorum` of them say it; 0 is a majority.
     ///
     /// # Errors
-    /// The address cannot be parsed.
-    pub fn connect(endpoint: &str, genesis: Arc<Genesis>) -> Result<L1, L1Error> {
+    /// An address cannot be parsed; the quorum is no majority.
+    pub fn connect(endpoints: &[String], quorum: usize, genesis: Arc<Genesis>) -> Result<L1, L1Error> {
         match genesis.settlement.layer {
             SettlementLayer::Ethereum { chain_id, .. } => {
-                Ok(L1::Ethereum(ethereum::Reader::connect(endpoint, genesis, chain_id)?))
+                Ok(L1::Ethereum(ethereum::Reader::connect(endpoints, quorum, genesis, chain_id)?))
             }
             layer @ SettlementLayer::Starknet { .. } => Err(L1Error::OtherLayer(layer)),
         }
@@ -112,9 +112,9 @@ impl L1 {
         }
     }
 
-    /// Number of the newest block.
+    /// Number of the newest block that a quorum of the endpoints has, by hash: two chains have no head between them.
     pub async fn head(&self) -> Result<u64, L1Error> {
-        on_layer!(self, L1, reader => reader.head().await)
+        Ok(self.newest().await?.0)
     }
 
     /// Number and hash of a block; `None` if there is none.

@@ -10,7 +10,7 @@
 //!
 //! The loops know no layer: all that is of Ethereum stands in [`ethereum`], behind [`L1`] and its sender.
 //!
-//! What is deliberately absent: any decision about safe mode (that is `keel-guard`), and blobs.
+//! What is deliberately absent: any decision about safe mode (that is `keel-guard`).
 //!
 //! [`Inbox`]: keel_ingress::Inbox
 #![forbid(unsafe_code)]

@@ -58,7 +58,7 @@ struct Shared {
 /// # Errors
 /// The first difference, or that nobody answered.
 pub async fn check(config: &SettlementConfig, genesis: &Arc<Genesis>) -> Result<(), CheckError> {
-    let l1 = L1::connect(&config.endpoint, genesis.clone())?;
+    let l1 = L1::connect(&config.endpoints, config.quorum, genesis.clone())?;
     l1.check().await?;
     l1.check_roles(&config.keys).await
 }
@@ -68,7 +68,7 @@ pub async fn check(config: &SettlementConfig, genesis: &Arc<Genesis>) -> Result<
 /// # Errors
 /// The endpoint is not an address.
 pub fn start(config: &SettlementConfig, parts: Parts, runtime: &tokio::runtime::Handle) -> Result<Handle, L1Error> {
-    let l1 = L1::connect(&config.endpoint, parts.genesis.clone())?;
+    let l1 = L1::connect(&config.endpoints, config.quorum, parts.genesis.clone())?;
     let (view, poll) = (View::new(), config.poll());
     let batcher = Batcher::new(parts.store.clone(), &parts.genesis, config.limits);
     let building = Arc::new(Building::new(batcher));

@@ -355,6 +355,10 @@ impl Submitter {
         for message in &batch.content.to_l2 {
             let (waits, cancelled) = self.l1.message(message.hash(self.l1.genesis().settlement.layer)).await?;
             if waits {
+                if cancelled {
+                    let nonce = message.nonce;
+                    tracing::warn!(nonce, batch = %header.batch, "a cancellation of a consumed message was started: settle first");
+                }
                 continue;
             }
             if self.moved(header).await? {

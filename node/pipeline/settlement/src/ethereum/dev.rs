@@ -1,7 +1,7 @@
 //! Development only: contracts and money on a local Ethereum chain. Nothing of a node uses this.
 
 use super::reader::{Reader, ask, eth};
-use super::sender::Sender;
+use super::sender::{Call, Sender};
 use crate::error::{L1Error, SendError};
 use alloy::network::EthereumWallet;
 use alloy::primitives::{Address as AlloyAddress, Bytes, U256};
@@ -119,7 +119,7 @@ async fn deploy_contracts(provider: &DynProvider, genesis: &Genesis, keys: &DevK
 
 fn connect(endpoint: &str, genesis: &Arc<Genesis>) -> Result<Reader, L1Error> {
     match genesis.settlement.layer {
-        SettlementLayer::Ethereum { chain_id, .. } => Reader::connect(endpoint, genesis.clone(), chain_id),
+        SettlementLayer::Ethereum { chain_id, .. } => Reader::connect(&[endpoint.to_owned()], 1, genesis.clone(), chain_id),
         layer => Err(L1Error::OtherLayer(layer)),
     }
 }
@@ -164,9 +164,10 @@ pub async fn fund(
     send(&l1, depositor, token, mint.calldata().clone()).await?;
     send(&l1, depositor, token, approve.calldata().clone()).await?;
     let deposit = l1.bridge.deposit(token, amount, word(recipient.0)).calldata().clone();
+    let value = U256::from(MESSAGE_FEE_WEI);
+    let deposit = Call { value, ..Call::new(*l1.bridge.address(), deposit) };
     let sender = Sender::new(l1.clone(), depositor.clone(), POLL, REPLACE_AFTER);
-    let fee = U256::from(MESSAGE_FEE_WEI);
-    let receipt = sender.transact_paying(*l1.bridge.address(), deposit, fee, None, &mut |_| Ok(())).await?;
+    let receipt = sender.transact(&deposit, None, &mut |_| Ok(())).await?;
     let sent = event::<Bridge::DepositSent>(&receipt).ok_or(DevError::NoEvent("deposit"))?;
     let message_nonce = u64::try_from(sent.nonce).map_err(|_| DevError::NoEvent("deposit"))?;
     Ok(Funded { message_nonce, l1_block: receipt.block_number.unwrap_or_default() })
@@ -199,7 +200,7 @@ pub async fn balance(endpoint: &str, genesis: &Arc<Genesis>, asset: AssetId, own
 
 async fn send(l1: &Reader, from: &PrivateKeySigner, to: AlloyAddress, data: Bytes) -> Result<TransactionReceipt, DevError> {
     let sender = Sender::new(l1.clone(), from.clone(), POLL, REPLACE_AFTER);
-    Ok(sender.transact(to, data, None, &mut |_| Ok(())).await?)
+    Ok(sender.transact(&Call::new(to, data), None, &mut |_| Ok(())).await?)
 }
 
 fn event<E: SolEvent>(receipt: &TransactionReceipt) -> Option<E> {

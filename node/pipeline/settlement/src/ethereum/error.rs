@@ -1,8 +1,9 @@
+use super::quorum::NoQuorum;
 use crate::error::{L1Error, Refusal};
 use alloy::contract::Error as ContractError;
 use alloy::primitives::Bytes;
 use alloy::sol_types::{SolInterface, decode_revert_reason};
-use alloy::transports::{RpcError, TransportError};
+use alloy::transports::{RpcError, TransportError, TransportErrorKind};
 use keel_contracts::ethereum::{AttestationRegistry, Bridge};
 
 /// From revert data.
@@ -30,6 +31,9 @@ impl From<TransportError> for L1Error {
                 None if payload.message.contains("revert") => L1Error::Refused(Refusal::of_text(&payload.message)),
                 None => L1Error::Rpc { code: payload.code, message: payload.message.to_string() },
             },
+            RpcError::Transport(TransportErrorKind::Custom(why)) if why.is::<NoQuorum>() => {
+                L1Error::NoQuorum(why.to_string())
+            }
             _ => L1Error::Unreachable(error.to_string()),
         }
     }

@@ -6,20 +6,16 @@ use crate::layer::{BlockTag, BridgeEvent, Cursor, DepositLog, Inclusion};
 use alloy::contract::CallBuilder;
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{Address, B256, I256, U256};
-use alloy::providers::{DynProvider, Provider, ProviderBuilder};
+use alloy::providers::{DynProvider, Provider};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::{SolEvent, SolEventInterface};
-use alloy::transports::http::reqwest::{Client, Url};
 use keel_contracts::ethereum::Bridge::BridgeEvents;
 use keel_contracts::ethereum::{AppchainCore, AttestationRegistry, Bridge, HANDLE_DEPOSIT_SELECTOR, TestToken, felt, word};
 use keel_contracts::starknet::{config_hash, program_hash};
 use keel_types::{Bytes32, Genesis, Height, L1Address};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// One request. Longer than any answer of a healthy node; the head counts as stale long after it.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Blocks in one request for events; what public nodes take.
 const LOG_BLOCKS_MAX: u64 = 5_000;
 
@@ -36,16 +32,14 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Connects to `endpoint`, which need not answer yet.
-    ///
-    /// # Errors
-    /// The address cannot be parsed.
-    pub(crate) fn connect(endpoint: &str, genesis: Arc<Genesis>, chain_id: u64) -> Result<Reader, L1Error> {
-        let url: Url = endpoint.parse().map_err(|error| L1Error::Unreachable(format!("{endpoint}: {error}")))?;
-        let client = Client::builder().timeout(REQUEST_TIMEOUT).connect_timeout(REQUEST_TIMEOUT).build();
-        let client = client.map_err(|error| L1Error::Unreachable(error.to_string()))?;
-        // No fillers: nonces, gas and fees are the sender's own.
-        let provider = ProviderBuilder::new().disable_recommended_fillers().connect_reqwest(client, url).erased();
+    /// Connects to `endpoints`, which need not answer yet; see [`crate::L1::connect`].
+    pub(crate) fn connect(
+        endpoints: &[String],
+        quorum: usize,
+        genesis: Arc<Genesis>,
+        chain_id: u64,
+    ) -> Result<Reader, L1Error> {
+        let provider = super::quorum::connect(endpoints, quorum)?;
         let spec = &genesis.settlement;
         Ok(Reader {
             core: AppchainCore::new(eth(spec.core), provider.clone()),
@@ -109,11 +103,6 @@ impl Reader {
             return Err(CheckError::NotAllowed { role: "attestor", account, why: "it is not in the registry's set" });
         }
         Ok(())
-    }
-
-    /// Number of the newest block.
-    pub(crate) async fn head(&self) -> Result<u64, L1Error> {
-        Ok(self.provider.get_block_number().await?)
     }
 
     /// Number and hash of a block; `None` if there is none.

@@ -3,13 +3,16 @@
 //! The nonce is the account's count at the newest block, read for each transaction: a second transaction with the
 //! same nonce can only replace the first, so nothing is ever done twice. What is about to be sent is noted first.
 
+use super::blobs;
+use super::fees::{Fees, gas_limit};
 use super::reader::Reader;
 use crate::error::{L1Error, SendError};
 use crate::layer::{FactSignature, NoteTx};
 use alloy::consensus::Transaction as _;
 use alloy::eips::BlockId;
 use alloy::eips::eip2718::Encodable2718;
-use alloy::network::{EthereumWallet, NetworkTransactionBuilder, TransactionBuilder};
+use alloy::eips::eip7594::{BlobTransactionSidecarEip7594, BlobTransactionSidecarVariant};
+use alloy::network::{EthereumWallet, NetworkTransactionBuilder, TransactionBuilder, TransactionBuilder4844};
 use alloy::primitives::{Address, B256, Bytes, Signature, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
@@ -19,10 +22,6 @@ use keel_contracts::ethereum::{attestation_digest, attestation_signatures, word}
 use keel_types::{Bytes32, Felt};
 use std::time::{Duration, Instant};
 
-/// Gas above the estimate, in percent: the state may move between the estimate and the block.
-const GAS_MARGIN_PERCENT: u64 = 25;
-/// Never more than this per gas, in wei: 1,000 gwei. Above it waiting is better than paying.
-const FEE_MAX_WEI: u128 = 1_000_000_000_000;
 /// Looks at a nonce that is used up without a receipt of ours before it is believed.
 const MISSES_MAX: u32 = 5;
 
@@ -32,17 +31,24 @@ impl From<alloy::transports::TransportError> for SendError {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Fees {
-    max: u128,
-    tip: u128,
+/// What is to happen.
+#[derive(Clone)]
+pub(crate) struct Call {
+    pub(crate) to: Address,
+    pub(crate) data: Bytes,
+    /// Wei.
+    pub(crate) value: U256,
+    /// Blobs with their proofs.
+    pub(crate) sidecar: Option<BlobTransactionSidecarEip7594>,
 }
 
-impl Fees {
-    /// At least a quarter more than before, as nodes ask of a replacement, or what the market asks if that is more.
-    fn replacing(self, market: Fees) -> Fees {
-        let more = |before: u128, now: u128| (before + before.div_ceil(4)).max(now).clamp(1, FEE_MAX_WEI);
-        Fees { max: more(self.max, market.max), tip: more(self.tip, market.tip) }
+impl Call {
+    pub(crate) fn new(to: Address, data: Bytes) -> Call {
+        Call { to, data, value: U256::ZERO, sidecar: None }
+    }
+
+    fn blobs(&self) -> usize {
+        self.sidecar.as_ref().map_or(0, |sidecar| sidecar.blobs.len())
     }
 }
 
@@ -56,7 +62,8 @@ pub(crate) struct Sender {
 }
 
 /// Transactions with one nonce, of which at most one can get into a block.
-struct Flight {
+struct Flight<'a> {
+    call: &'a Call,
     nonce: u64,
     gas: u64,
     fees: Fees,
@@ -79,8 +86,8 @@ impl Sender {
         let parsed = signatures.iter().map(parse).collect::<Result<Vec<_>, _>>();
         let ordered = parsed.and_then(|signatures| attestation_signatures(digest, &signatures));
         let ordered = ordered.map_err(|error| SendError::Sign(error.to_string()))?;
-        let call = self.l1.registry.attest(fact, ordered);
-        self.transact(registry, call.calldata().clone(), None, &mut |_| Ok(())).await.map(drop)
+        let call = Call::new(registry, self.l1.registry.attest(fact, ordered).calldata().clone());
+        self.transact(&call, None, &mut |_| Ok(())).await.map(drop)
     }
 
     /// Gets a batch onto the core contract; see [`crate::layer::Sender::submit`].
@@ -90,69 +97,60 @@ impl Sender {
         before: Option<Bytes32>,
         note: NoteTx<'_>,
     ) -> Result<Bytes32, SendError> {
-        let words = |felts: &[Felt]| felts.iter().copied().map(word).collect::<Vec<U256>>();
-        let DataAvailability::Calldata { words: data } = &batch.content.data else {
-            return Err(SendError::Form(batch.content.id));
-        };
-        let call = self.l1.core.updateStateWithData(words(&batch.output), words(data));
-        let before = before.map(|tx| B256::from(tx.0));
-        let receipt = self.transact(*self.l1.core.address(), call.calldata().clone(), before, note).await?;
-        tracing::info!(batch = %batch.content.id, tx = %receipt.transaction_hash, gas = receipt.gas_used, "batch on the contract");
-        Ok(Bytes32(receipt.transaction_hash.0))
+        let call = self.update(batch).await?;
+        let receipt = self.transact(&call, before.map(|tx| B256::from(tx.0)), note).await?;
+        let (tx, gas, blob_gas) = (receipt.transaction_hash, receipt.gas_used, receipt.blob_gas_used.unwrap_or_default());
+        tracing::info!(batch = %batch.content.id, %tx, gas, blob_gas, "batch on the contract");
+        Ok(Bytes32(tx.0))
     }
 
-    /// Gets a call of `to` into a block: sends, waits, replaces with a higher fee. `before` is an earlier try at the same
-    /// call, perhaps of an earlier process: it is taken up if it still waits. `note` keeps each hash before it is sent.
+    /// The state update of a batch, with its data as the batch has it.
+    async fn update(&self, batch: &Batch) -> Result<Call, SendError> {
+        let words = |felts: &[Felt]| felts.iter().copied().map(word).collect::<Vec<U256>>();
+        let (core, output) = (&self.l1.core, words(&batch.output));
+        let to = *core.address();
+        match &batch.content.data {
+            DataAvailability::Calldata { words: data } => {
+                Ok(Call::new(to, core.updateStateWithData(output, words(data)).calldata().clone()))
+            }
+            data @ DataAvailability::Blobs { .. } => {
+                let data = data.clone();
+                let work = move || Ok::<_, SendError>((blobs::point_proofs(&data)?, blobs::sidecar(&data)?));
+                let worked = tokio::task::spawn_blocking(work).await;
+                let (proofs, sidecar) = worked.map_err(|error| SendError::Data(error.to_string()))??;
+                let call = core.updateStateKzgDA(output, proofs).calldata().clone();
+                Ok(Call { sidecar, ..Call::new(to, call) })
+            }
+            DataAvailability::Chunks { .. } => Err(SendError::Form(batch.content.id)),
+        }
+    }
+
+    /// Gets a call into a block: sends, waits, replaces with a higher fee. `before` is an earlier try at the same call, perhaps
+    /// of an earlier process: it is taken up if it still waits. `note` keeps each hash before it is sent.
     pub(crate) async fn transact(
         &self,
-        to: Address,
-        data: Bytes,
-        before: Option<B256>,
-        note: NoteTx<'_>,
-    ) -> Result<TransactionReceipt, SendError> {
-        self.transact_paying(to, data, U256::ZERO, before, note).await
-    }
-
-    /// The same with `value` wei.
-    pub(crate) async fn transact_paying(
-        &self,
-        to: Address,
-        data: Bytes,
-        value: U256,
+        call: &Call,
         before: Option<B256>,
         note: NoteTx<'_>,
     ) -> Result<TransactionReceipt, SendError> {
         let nonce = self.l1.provider.get_transaction_count(self.address).await?;
-        let call = TransactionRequest::default()
-            .with_from(self.address)
-            .with_to(to)
-            .with_input(data)
-            .with_value(value)
-            .with_nonce(nonce)
-            .with_chain_id(self.l1.chain_id);
-        let mut flight = match self.take_up(before, &call, nonce).await? {
+        let mut flight = match self.take_up(before, call, nonce).await? {
             Some(flight) => flight,
             None => {
-                // A refusal comes back here, with its reason and for free. At the newest block, not the pending one: there
-                // our own earlier try may seem done, and a second attestation costs less gas than the first.
-                let gas = self.l1.provider.estimate_gas(call.clone()).block(BlockId::latest()).await?;
-                let gas = gas + gas * GAS_MARGIN_PERCENT / 100;
-                let mut flight = Flight { nonce, gas, fees: self.market().await?, hashes: vec![], sent: Instant::now() };
-                self.send(&mut flight, &call, note).await?;
+                let fees = self.market(call).await?;
+                let gas = self.estimate(call, nonce, fees).await?;
+                let mut flight = Flight { call, nonce, gas, fees, hashes: vec![], sent: Instant::now() };
+                self.send(&mut flight, note).await?;
                 flight
             }
         };
-        self.follow(&mut flight, &call, note).await
+        self.follow(&mut flight, note).await
     }
 
-    async fn follow(
-        &self,
-        flight: &mut Flight,
-        call: &TransactionRequest,
-        note: NoteTx<'_>,
-    ) -> Result<TransactionReceipt, SendError> {
+    async fn follow(&self, flight: &mut Flight<'_>, note: NoteTx<'_>) -> Result<TransactionReceipt, SendError> {
         let mut misses = 0;
         loop {
+            // Any of them may win, whatever was sent last.
             for hash in &flight.hashes {
                 if let Some(receipt) = self.l1.provider.get_transaction_receipt(*hash).await? {
                     return if receipt.status() { Ok(receipt) } else { Err(SendError::Reverted(Bytes32(hash.0))) };
@@ -165,74 +163,112 @@ impl Sender {
                 }
             }
             if flight.sent.elapsed() >= self.replace_after {
-                flight.fees = flight.fees.replacing(self.market().await?);
-                tracing::warn!(nonce = flight.nonce, max_fee = flight.fees.max, "transaction waits too long: replacing it");
-                self.send(flight, call, note).await?;
+                // At the limit the same transaction again: nodes may have forgotten it.
+                flight.fees = flight.fees.replacing(self.market(flight.call).await?).unwrap_or(flight.fees);
+                let Flight { nonce, fees, .. } = &flight;
+                tracing::warn!(nonce, ?fees, "transaction waits too long: sending it again");
+                self.send(flight, note).await?;
             }
             tokio::time::sleep(self.poll).await;
         }
     }
 
     /// An earlier transaction that is the same call: in a block already, or waiting with the nonce that is next.
-    async fn take_up(
-        &self,
-        before: Option<B256>,
-        call: &TransactionRequest,
-        nonce: u64,
-    ) -> Result<Option<Flight>, SendError> {
+    async fn take_up<'a>(&self, before: Option<B256>, call: &'a Call, nonce: u64) -> Result<Option<Flight<'a>>, SendError> {
         let Some(hash) = before else { return Ok(None) };
         let Some(found) = self.l1.provider.get_transaction_by_hash(hash).await? else { return Ok(None) };
         let waits = found.block_number.is_none() && found.nonce() == nonce;
-        let same = Some(found.input()) == call.input.input() && found.to() == call.to.and_then(|to| to.to().copied());
+        let same = *found.input() == call.data && found.to() == Some(call.to);
         if !same || !(waits || found.block_number.is_some()) {
             return Ok(None);
         }
-        let fees = Fees { max: found.max_fee_per_gas(), tip: found.max_priority_fee_per_gas().unwrap_or_default() };
+        let (max, tip) = (found.max_fee_per_gas(), found.max_priority_fee_per_gas().unwrap_or_default());
+        let fees = Fees { max, tip, blob: found.max_fee_per_blob_gas() };
         let (nonce, gas) = (found.nonce(), found.gas_limit());
-        Ok(Some(Flight { nonce, gas, fees, hashes: vec![hash], sent: Instant::now() }))
+        Ok(Some(Flight { call, nonce, gas, fees, hashes: vec![hash], sent: Instant::now() }))
     }
 
-    async fn market(&self) -> Result<Fees, SendError> {
+    async fn market(&self, call: &Call) -> Result<Fees, SendError> {
         let fees = self.l1.provider.estimate_eip1559_fees().await?;
-        Ok(Fees { max: fees.max_fee_per_gas.min(FEE_MAX_WEI), tip: fees.max_priority_fee_per_gas.min(FEE_MAX_WEI) })
+        let blob_base = match call.sidecar {
+            Some(_) => Some(self.l1.provider.get_blob_base_fee().await?),
+            None => None,
+        };
+        Ok(Fees::market(fees.max_fee_per_gas, fees.max_priority_fee_per_gas, blob_base))
+    }
+
+    fn request(&self, call: &Call, nonce: u64) -> TransactionRequest {
+        TransactionRequest::default()
+            .with_from(self.address)
+            .with_to(call.to)
+            .with_input(call.data.clone())
+            .with_value(call.value)
+            .with_nonce(nonce)
+            .with_chain_id(self.l1.chain_id)
+    }
+
+    /// The gas limit. A refusal comes back here, with its reason and for free. At the newest block, not the pending one: there our
+    /// own earlier try may seem done, and a second attestation costs less gas than the first. Of blobs only the hashes are
+    /// told: that is what a contract sees of them.
+    async fn estimate(&self, call: &Call, nonce: u64, fees: Fees) -> Result<u64, SendError> {
+        let mut request = self.request(call, nonce);
+        if let Some(sidecar) = &call.sidecar {
+            request.blob_versioned_hashes = Some(sidecar.versioned_hashes().collect());
+            request.max_fee_per_blob_gas = fees.blob;
+        }
+        let gas = self.l1.provider.estimate_gas(request).block(BlockId::latest()).await?;
+        gas_limit(gas).ok_or(SendError::TooMuchGas(gas))
     }
 
     /// Signs and sends; raises the fee as long as the node says that it replaces too little.
-    async fn send(&self, flight: &mut Flight, call: &TransactionRequest, note: NoteTx<'_>) -> Result<(), SendError> {
+    async fn send(&self, flight: &mut Flight<'_>, note: NoteTx<'_>) -> Result<(), SendError> {
         loop {
             let have = self.l1.provider.get_balance(self.address).await?;
-            let needed = U256::from(flight.gas) * U256::from(flight.fees.max) + call.value.unwrap_or_default();
+            let needed = flight.fees.cost(flight.gas, flight.call.blobs()) + flight.call.value;
             if have < needed {
                 return Err(out_of_funds(needed, have));
             }
-            let request = call
-                .clone()
-                .with_gas_limit(flight.gas)
-                .with_max_fee_per_gas(flight.fees.max)
-                .with_max_priority_fee_per_gas(flight.fees.tip.min(flight.fees.max));
-            let signed = request.build(&self.wallet).await.map_err(|error| SendError::Sign(error.to_string()))?;
-            let hash = *signed.tx_hash();
+            let (hash, bytes) = self.sign(flight).await?;
             note(Bytes32(hash.0))?;
-            flight.hashes.push(hash);
+            if !flight.hashes.contains(&hash) {
+                flight.hashes.push(hash);
+            }
             flight.sent = Instant::now();
-            match self.l1.provider.send_raw_transaction(&signed.encoded_2718()).await {
+            let error = match self.l1.provider.send_raw_transaction(&bytes).await {
                 Ok(_) => return Ok(()),
-                Err(error) => match L1Error::from(error) {
-                    L1Error::Rpc { message, .. } if says(&message, &["already known", "already imported"]) => return Ok(()),
-                    L1Error::Rpc { message, .. } if says(&message, &["nonce too low"]) => {
-                        // In a block meanwhile: one of ours, or a stranger's, which following will tell.
-                        return Ok(());
-                    }
-                    L1Error::Rpc { message, .. } if says(&message, &["underpriced"]) && flight.fees.max < FEE_MAX_WEI => {
-                        flight.fees = flight.fees.replacing(self.market().await?);
-                    }
-                    L1Error::Rpc { message, .. } if says(&message, &["insufficient funds"]) => {
-                        return Err(out_of_funds(needed, have));
-                    }
-                    other => return Err(other.into()),
-                },
+                Err(error) => L1Error::from(error),
+            };
+            match error {
+                // In a block meanwhile, or in the pool: one of ours, or a stranger's, which following will tell.
+                L1Error::Rpc { message, .. } if says(&message, &["already known", "already imported", "nonce too low"]) => {
+                    return Ok(());
+                }
+                L1Error::Rpc { message, .. }
+                    if says(&message, &["underpriced", "less than block", "too low to replace"]) =>
+                {
+                    let market = self.market(flight.call).await?;
+                    flight.fees = flight.fees.replacing(market).ok_or(SendError::Outbid(flight.nonce))?;
+                }
+                L1Error::Rpc { message, .. } if says(&message, &["insufficient funds"]) => {
+                    return Err(out_of_funds(needed, have));
+                }
+                other => return Err(other.into()),
             }
         }
+    }
+
+    async fn sign(&self, flight: &Flight<'_>) -> Result<(B256, Vec<u8>), SendError> {
+        let mut request = self
+            .request(flight.call, flight.nonce)
+            .with_gas_limit(flight.gas)
+            .with_max_fee_per_gas(flight.fees.max)
+            .with_max_priority_fee_per_gas(flight.fees.tip.min(flight.fees.max));
+        if let Some(sidecar) = &flight.call.sidecar {
+            request.set_blob_sidecar(BlobTransactionSidecarVariant::Eip7594(sidecar.clone()));
+            request.set_max_fee_per_blob_gas(flight.fees.blob.unwrap_or(1));
+        }
+        let signed = request.build(&self.wallet).await.map_err(|error| SendError::Sign(error.to_string()))?;
+        Ok((*signed.tx_hash(), signed.encoded_2718()))
     }
 }
 
@@ -245,18 +281,4 @@ fn out_of_funds(needed: U256, have: U256) -> SendError {
 fn says(message: &str, words: &[&str]) -> bool {
     let message = message.to_ascii_lowercase();
     words.iter().any(|word| message.contains(word))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_replacement_pays_a_quarter_more_or_the_market_but_never_above_the_limit() {
-        let fees = |max, tip| Fees { max, tip };
-        assert_eq!(fees(100, 8).replacing(fees(90, 1)), fees(125, 10));
-        assert_eq!(fees(100, 8).replacing(fees(400, 30)), fees(400, 30));
-        assert_eq!(fees(1, 0).replacing(fees(1, 0)), fees(2, 1));
-        assert_eq!(fees(FEE_MAX_WEI, 1).replacing(fees(1, 1)).max, FEE_MAX_WEI);
-    }
 }

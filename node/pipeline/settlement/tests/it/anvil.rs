@@ -68,9 +68,14 @@ impl Anvil {
         Some(Anvil { process, url, provider, mining, ticker })
     }
 
+    /// No block from now on, until `resume`; one may be under way.
+    pub fn hold(&self) {
+        self.mining.store(false, Ordering::Release);
+    }
+
     /// Time stands still, until `resume`. A block that was being mined is mined.
     pub async fn freeze(&self) {
-        self.mining.store(false, Ordering::Release);
+        self.hold();
         tokio::time::sleep(4 * BLOCK_INTERVAL).await;
     }
 

@@ -2,9 +2,14 @@
 //! depth, reorganisation and restart is about a moment the test chose.
 
 mod anvil;
+mod away;
 mod batches;
+mod blobs;
 mod chain;
 mod deposits;
+mod endpoints;
 mod health;
+mod kills;
 mod money;
+mod proxy;
 mod world;

@@ -5,7 +5,9 @@ use crate::chain::Chain;
 use alloy::primitives::{Address as AlloyAddress, B256};
 use alloy::providers::Provider;
 use alloy::signers::local::PrivateKeySigner;
+use alloy::sol_types::SolCall;
 use keel_batches::BatchLimits;
+use keel_contracts::ethereum::AppchainCore;
 use keel_ingress::queue::Answer;
 use keel_ingress::{Inbox, InboxCapacity};
 use keel_settlement::ethereum::Keys;
@@ -21,7 +23,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Anvil's first accounts.
-const DEPLOYER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+pub const DEPLOYER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 const SUBMITTER: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
 const DEPOSITOR: &str = "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
 const ATTESTOR: &str = "0x03d6761ec79f61646de0017d9934726b3490d28f8e68d7407ffdfee8228207ac";
@@ -34,6 +36,10 @@ pub struct Received {
     pub confirmed: Option<BatchId>,
     /// Credits nothing.
     pub halted: bool,
+    /// Confirmations are not answered; `true`: they are journaled all the same.
+    pub deaf: Option<bool>,
+    /// Confirmations that were not answered.
+    pub unheard: u64,
 }
 
 impl Received {
@@ -91,8 +97,13 @@ pub struct World {
 impl World {
     /// Anvil with the contracts of a genesis with these depths; `None` without anvil.
     pub async fn new(test: &str, deposit_depth: u64, confirm_depth: u64) -> Option<World> {
+        World::with_data(test, deposit_depth, confirm_depth, DataForm::Calldata).await
+    }
+
+    /// The same, with data in this form.
+    pub async fn with_data(test: &str, deposit_depth: u64, confirm_depth: u64, data: DataForm) -> Option<World> {
         let anvil = Anvil::start(test).await?;
-        let genesis = Arc::new(genesis(deposit_depth, confirm_depth));
+        let genesis = Arc::new(genesis(deposit_depth, confirm_depth, data));
         let keys = Keys::parse(SUBMITTER, ATTESTOR).unwrap();
         let dev = DevKeys {
             deployer: DEPLOYER.parse().unwrap(),
@@ -101,7 +112,7 @@ impl World {
             guardian: AlloyAddress::ZERO,
         };
         deploy_dev(&anvil.url, &genesis, &dev).await.unwrap();
-        let mut config = SettlementConfig::new(anvil.url.clone(), 20, SettlementKeys::Ethereum(keys.clone()));
+        let mut config = SettlementConfig::new(vec![anvil.url.clone()], 20, SettlementKeys::Ethereum(keys.clone()));
         config.limits = BatchLimits { blocks_max: 2, age_ms: 1_000_000, words_max: 100_000 };
         let chain = Chain::new(&genesis);
         let depositor = DEPOSITOR.parse().unwrap();
@@ -115,9 +126,19 @@ impl World {
         // Ends when the last writer is gone and the test with it: `drain` wakes up to see.
         let alive = Arc::downgrade(&self.received);
         std::thread::spawn(move || {
+            let mut unheard = vec![];
             while alive.strong_count() > 1 {
                 for submission in receiver.drain(100, Duration::from_millis(20)) {
-                    let event = received.lock().unwrap().take(submission.command.clone());
+                    let mut received = received.lock().unwrap();
+                    if let (Some(journaled), Command::BatchConfirmed(_)) = (received.deaf, &submission.command) {
+                        if journaled {
+                            received.take(submission.command.clone());
+                        }
+                        received.unheard += 1;
+                        unheard.push(submission);
+                        continue;
+                    }
+                    let event = received.take(submission.command.clone());
                     submission.answer(Answer::Done { seq: Seq(1), ts: Ts(1), events: vec![event] });
                 }
             }
@@ -138,7 +159,7 @@ impl World {
     }
 
     pub fn l1(&self) -> L1 {
-        L1::connect(&self.anvil.url, self.genesis.clone()).unwrap()
+        L1::connect(std::slice::from_ref(&self.anvil.url), 0, self.genesis.clone()).unwrap()
     }
 
     pub fn status_of(&self, batch: u64) -> Option<BatchStatus> {
@@ -165,6 +186,20 @@ impl World {
         .await;
     }
 
+    /// The account that sends.
+    pub fn submitter(&self) -> AlloyAddress {
+        self.keys.submitter.address()
+    }
+
+    /// Of the state update, in hexadecimal digits.
+    pub fn update_selector(&self) -> String {
+        let selector = match self.genesis.settlement.layer {
+            SettlementLayer::Ethereum { data: DataForm::Blobs, .. } => AppchainCore::updateStateKzgDACall::SELECTOR,
+            _ => AppchainCore::updateStateWithDataCall::SELECTOR,
+        };
+        alloy::hex::encode(selector)
+    }
+
     /// Transactions that the submitter ever got into a block.
     pub async fn submitted(&self) -> u64 {
         self.anvil.provider.get_transaction_count(self.keys.submitter.address()).await.unwrap()
@@ -181,7 +216,7 @@ impl World {
     }
 }
 
-fn genesis(deposit_depth: u64, confirm_depth: u64) -> Genesis {
+fn genesis(deposit_depth: u64, confirm_depth: u64, data: DataForm) -> Genesis {
     let deployer = DEPLOYER.parse::<PrivateKeySigner>().unwrap().address();
     let created = |nonce: u64| L1Address::ethereum(deployer.create(nonce).0.0);
     let felt = |value: u64| Felt::from(value);
@@ -201,7 +236,7 @@ fn genesis(deposit_depth: u64, confirm_depth: u64) -> Genesis {
         sequencer: Address(felt(77)),
         block_key: StarkKey(felt(5)),
         settlement: SettlementSpec {
-            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata },
+            layer: SettlementLayer::Ethereum { chain_id: 31_337, data },
             core: created(4),
             bridge: created(5),
             registry: created(3),
