@@ -5,6 +5,7 @@ mod anvil;
 mod batches;
 mod chain;
 mod deposits;
+mod devnet;
 mod health;
 mod money;
 mod world;
