@@ -8,6 +8,7 @@ mod classes;
 #[cfg(test)]
 mod execution_tests;
 mod layout;
+pub mod settlement;
 mod words;
 
 pub use abi::*;

@@ -1,6 +1,6 @@
 use crate::error::{L1Error, SendError};
-use crate::ethereum;
 use crate::layer::FactSignature;
+use crate::{ethereum, starknet};
 use keel_batches::BatchLimits;
 use keel_types::{Bytes32, SettlementLayer, SettlementSpec};
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct SettlementConfig {
     pub limits: BatchLimits,
     /// First block of the settlement layer that can hold an event of our contracts: that of their deployment, or 0.
     pub scan_from: u64,
-    /// A transaction in no block for this long is sent again with a higher fee.
+    /// A transaction in no block for this long is sent again: on Ethereum with a higher fee, on Starknet if no node knows it any more.
     pub replace_after: Duration,
 }
 
@@ -40,6 +40,7 @@ impl SettlementConfig {
 #[derive(Clone, Debug)]
 pub enum SettlementKeys {
     Ethereum(ethereum::Keys),
+    Starknet(starknet::Keys),
 }
 
 impl SettlementKeys {
@@ -49,6 +50,9 @@ impl SettlementKeys {
             (SettlementKeys::Ethereum(keys), SettlementLayer::Ethereum { chain_id, .. }) => {
                 ethereum::sign(&keys.attestor, chain_id, spec.registry, fact)
             }
+            (SettlementKeys::Starknet(keys), SettlementLayer::Starknet { chain_id }) => {
+                starknet::sign(&keys.attestor, chain_id.0, spec.registry, fact)
+            }
             (_, layer) => Err(L1Error::OtherLayer(layer).into()),
         }
     }
@@ -56,5 +60,5 @@ impl SettlementKeys {
 
 /// Which key cannot be used. The text does not show it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the {0} key is not a secp256k1 private key in 0x and 64 hex digits")]
+#[error("the {0} key is not one of the settlement layer, in hex with 0x in front")]
 pub struct KeyError(pub &'static str);

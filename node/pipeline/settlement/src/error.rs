@@ -13,6 +13,9 @@ pub enum L1Error {
     /// The node answered with an error of its own.
     #[error("the settlement layer answered error {code}: {message}")]
     Rpc { code: i64, message: String },
+    /// The node answered that it will not, in its own words.
+    #[error("the settlement layer answered: {0}")]
+    Node(String),
     /// A contract refused.
     #[error("refused by the contract: {0}")]
     Refused(Refusal),
@@ -44,6 +47,10 @@ pub enum Refusal {
     Message,
     #[error("ONLY_OPERATOR: the submitter is not an operator of the contract")]
     NotOperator,
+    #[error("DATA_CHUNK_NOT_REGISTERED: a chunk of the data was not sent before the update")]
+    DataNotRegistered,
+    #[error("TOO_FEW_SIGNATURES: fewer attestors signed than the registry asks for")]
+    TooFewSignatures,
     /// The signer is not in the registry's set.
     #[error("{0} is not an attestor")]
     NotAttestor(String),
@@ -63,8 +70,13 @@ impl Refusal {
             ("NO_STATE_TRANSITION_PROOF", Refusal::NotAttested),
             ("INVALID_MESSAGE_TO_CONSUME", Refusal::Message),
             ("ONLY_OPERATOR", Refusal::NotOperator),
+            ("DATA_CHUNK_NOT_REGISTERED", Refusal::DataNotRegistered),
+            ("TOO_FEW_SIGNATURES", Refusal::TooFewSignatures),
+            ("NOT_AN_ATTESTOR", Refusal::NotAttestor("a signer".into())),
         ];
-        let found = known.into_iter().find(|(name, _)| text.contains(name));
+        // Nodes of Starknet may show a short string only as the hexadecimal number it is.
+        let hex = |name: &str| name.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let found = known.into_iter().find(|(name, _)| text.contains(name) || text.contains(&hex(name)));
         found.map_or_else(|| Refusal::Other(text.to_owned()), |(_, refusal)| refusal)
     }
 }
@@ -90,6 +102,9 @@ pub(crate) enum SendError {
     /// Another transaction used our nonce: ask the chain what is there now.
     #[error("another transaction of the account took nonce {0}")]
     NonceTaken(u64),
+    /// Sent, and not known to the node any more.
+    #[error("transaction {0} was forgotten")]
+    Forgotten(Bytes32),
     #[error("sign a transaction: {0}")]
     Sign(String),
     /// The store is damaged.
@@ -115,6 +130,9 @@ pub enum CheckError {
 impl CheckError {
     /// Whether asking again may help: nobody answered.
     pub fn is_transient(&self) -> bool {
-        matches!(self, CheckError::Unavailable(L1Error::Unreachable(_) | L1Error::NoQuorum(_) | L1Error::Rpc { .. }))
+        matches!(
+            self,
+            CheckError::Unavailable(L1Error::Unreachable(_) | L1Error::NoQuorum(_) | L1Error::Rpc { .. } | L1Error::Node(_))
+        )
     }
 }

@@ -9,8 +9,23 @@ mod quorum;
 mod reader;
 mod sender;
 
+use alloy::primitives::U256;
+use alloy::sol_types::SolCall;
 pub use attestor::Keys;
 pub(crate) use attestor::sign;
+use keel_contracts::ethereum::Bridge;
+use keel_types::Withdrawal;
 pub use reader::Reader;
-pub(crate) use reader::eth;
+use reader::eth;
 pub(crate) use sender::Sender;
+
+/// `Bridge.withdraw(token, recipient, amount, withdrawalId)`.
+pub(crate) fn claim_calldata(withdrawal: &Withdrawal) -> Vec<u8> {
+    Bridge::withdrawCall {
+        token: eth(withdrawal.token),
+        recipient: eth(withdrawal.recipient),
+        amount: U256::from(withdrawal.l1_amount),
+        withdrawalId: U256::from(withdrawal.id),
+    }
+    .abi_encode()
+}

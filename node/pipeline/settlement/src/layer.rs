@@ -5,7 +5,7 @@
 
 use crate::config::SettlementKeys;
 use crate::error::{CheckError, L1Error, SendError};
-use crate::ethereum;
+use crate::{ethereum, starknet};
 use keel_batches::Batch;
 use keel_store::StoreError;
 use keel_types::{Bytes32, Felt, Genesis, Height, L1Address, SettlementLayer};
@@ -66,12 +66,14 @@ pub(crate) enum BridgeEvent {
 #[derive(Clone)]
 pub enum L1 {
     Ethereum(ethereum::Reader),
+    Starknet(starknet::Reader),
 }
 
 macro_rules! on_layer {
     ($this:expr, $of:ident, $reader:ident => $call:expr) => {
         match $this {
             $of::Ethereum($reader) => $call,
+            $of::Starknet($reader) => $call,
         }
     };
 }
@@ -86,7 +88,9 @@ impl L1 {
             SettlementLayer::Ethereum { chain_id, .. } => {
                 Ok(L1::Ethereum(ethereum::Reader::connect(endpoints, quorum, genesis, chain_id)?))
             }
-            layer @ SettlementLayer::Starknet { .. } => Err(L1Error::OtherLayer(layer)),
+            SettlementLayer::Starknet { chain_id } => {
+                Ok(L1::Starknet(starknet::Reader::connect(endpoint, genesis, chain_id.0)?))
+            }
         }
     }
 
@@ -109,6 +113,8 @@ impl L1 {
     pub async fn check_roles(&self, keys: &SettlementKeys) -> Result<(), CheckError> {
         match (self, keys) {
             (L1::Ethereum(reader), SettlementKeys::Ethereum(keys)) => reader.check_roles(keys).await,
+            (L1::Starknet(reader), SettlementKeys::Starknet(keys)) => reader.check_roles(keys).await,
+            _ => Err(L1Error::OtherLayer(self.genesis().settlement.layer).into()),
         }
     }
 
@@ -186,6 +192,7 @@ pub(crate) type NoteTx<'a> = &'a mut (dyn FnMut(Bytes32) -> Result<(), StoreErro
 /// anywhere and made again, by this process or another.
 pub(crate) enum Sender {
     Ethereum(ethereum::Sender),
+    Starknet(starknet::Sender),
 }
 
 impl Sender {
@@ -198,6 +205,11 @@ impl Sender {
             (L1::Ethereum(reader), SettlementKeys::Ethereum(keys)) => {
                 Ok(Sender::Ethereum(ethereum::Sender::new(reader.clone(), keys.submitter.clone(), poll, replace_after)))
             }
+            (L1::Starknet(reader), SettlementKeys::Starknet(keys)) => {
+                let (account, key) = (keys.account, keys.submitter.clone());
+                Ok(Sender::Starknet(starknet::Sender::new(reader.clone(), account, key, poll, replace_after)))
+            }
+            _ => Err(L1Error::OtherLayer(l1.genesis().settlement.layer)),
         }
     }
 

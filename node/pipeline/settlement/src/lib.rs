@@ -8,7 +8,7 @@
 //! is a convenience: lost, it is found again on the chain. Nothing here touches the engine but through the [`Inbox`],
 //! and nothing here can slow it: settlement may be slow, wrong or absent.
 //!
-//! The loops know no layer: all that is of Ethereum stands in [`ethereum`], behind [`L1`] and its sender.
+//! The loops know no layer: all that is of one stands in [`ethereum`] or [`starknet`], behind [`L1`] and its sender.
 //!
 //! What is deliberately absent: any decision about safe mode (that is `keel-guard`).
 //!
@@ -25,6 +25,7 @@ pub mod ethereum;
 mod head;
 mod layer;
 mod note;
+pub mod starknet;
 mod start;
 mod submit;
 mod view;
@@ -39,4 +40,4 @@ pub use layer::{BlockTag, Cursor, DepositLog, FactSignature, Inclusion, L1};
 pub use note::Note;
 pub use start::{EngineFacts, Handle, OnLoss, Parts, check, start};
 pub use view::{DepositState, PendingDeposit, SettlementHealth, SettlementStatus, Submission, SubmitterState};
-pub use withdrawals::{WithdrawalClaim, claim_calldata, withdrawal_claim};
+pub use withdrawals::{ClaimCall, WithdrawalClaim, withdrawal_claim};

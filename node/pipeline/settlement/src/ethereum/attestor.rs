@@ -41,7 +41,7 @@ pub(crate) fn sign(
     registry: L1Address,
     fact: Bytes32,
 ) -> Result<FactSignature, SendError> {
-    let digest = attestation_digest(chain_id, super::eth(registry), fact.0.into());
+    let digest = attestation_digest(chain_id, super::reader::eth(registry), fact.0.into());
     let signature = key.sign_hash_sync(&digest).map_err(|error| SendError::Sign(error.to_string()))?;
     let attestor = Felt::from_bytes_be_slice(key.address().as_slice());
     Ok(FactSignature { attestor, bytes: signature.as_bytes().to_vec() })

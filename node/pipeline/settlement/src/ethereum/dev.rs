@@ -3,6 +3,7 @@
 use super::reader::{Reader, ask, eth};
 use super::sender::{Call, Sender};
 use crate::error::{L1Error, SendError};
+use crate::withdrawals::{ClaimCall, WithdrawalClaim};
 use alloy::network::EthereumWallet;
 use alloy::primitives::{Address as AlloyAddress, Bytes, U256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
@@ -55,6 +56,9 @@ pub enum DevError {
     UnknownAsset(AssetId),
     #[error("{0} has no event of ours")]
     NoEvent(&'static str),
+    /// A claim of a withdrawal to another layer.
+    #[error("the claim is not one on Ethereum")]
+    OtherClaim,
 }
 
 impl From<SendError> for DevError {
@@ -181,10 +185,11 @@ pub async fn claim(
     endpoint: &str,
     genesis: &Arc<Genesis>,
     payer: &PrivateKeySigner,
-    claim: &crate::WithdrawalClaim,
+    claim: &WithdrawalClaim,
 ) -> Result<(), DevError> {
     let l1 = connect(endpoint, genesis)?;
-    send(&l1, payer, eth(claim.to), claim.calldata.clone().into()).await.map(drop)
+    let ClaimCall::Ethereum { calldata } = &claim.call else { return Err(DevError::OtherClaim) };
+    send(&l1, payer, eth(claim.to), calldata.clone().into()).await.map(drop)
 }
 
 /// Token units that `owner` holds on the settlement layer.

@@ -7,6 +7,7 @@ mod batches;
 mod blobs;
 mod chain;
 mod deposits;
+mod devnet;
 mod endpoints;
 mod health;
 mod kills;

@@ -88,7 +88,7 @@ pub struct World {
     pub genesis: Arc<Genesis>,
     pub chain: Chain,
     pub received: Arc<Mutex<Received>>,
-    pub losses: Arc<Mutex<Vec<(LossReason, String)>>>,
+    pub losses: Losses,
     pub config: SettlementConfig,
     pub keys: Keys,
     pub depositor: PrivateKeySigner,
@@ -121,41 +121,7 @@ impl World {
 
     /// A node's settlement, with a new inbox. What was received before is remembered, as a journal would.
     pub fn start(&self) -> Handle {
-        let (inbox, receiver) = Inbox::new(InboxCapacity::default());
-        let received = self.received.clone();
-        // Ends when the last writer is gone and the test with it: `drain` wakes up to see.
-        let alive = Arc::downgrade(&self.received);
-        std::thread::spawn(move || {
-            let mut unheard = vec![];
-            while alive.strong_count() > 1 {
-                for submission in receiver.drain(100, Duration::from_millis(20)) {
-                    let mut received = received.lock().unwrap();
-                    if let (Some(journaled), Command::BatchConfirmed(_)) = (received.deaf, &submission.command) {
-                        if journaled {
-                            received.take(submission.command.clone());
-                        }
-                        received.unheard += 1;
-                        unheard.push(submission);
-                        continue;
-                    }
-                    let event = received.take(submission.command.clone());
-                    submission.answer(Answer::Done { seq: Seq(1), ts: Ts(1), events: vec![event] });
-                }
-            }
-        });
-        let (consumed, confirmed) = (self.received.clone(), self.received.clone());
-        let losses = self.losses.clone();
-        let parts = Parts {
-            genesis: self.genesis.clone(),
-            store: self.chain.store.clone(),
-            inbox,
-            engine: Arc::new(EngineFacts {
-                deposit_consumed: Box::new(move |nonce| consumed.lock().unwrap().consumed.contains(&nonce)),
-                last_confirmed: Box::new(move || confirmed.lock().unwrap().confirmed),
-            }),
-            on_loss: Arc::new(move |reason, why| losses.lock().unwrap().push((reason, why.to_owned()))),
-        };
-        start(&self.config, parts, &tokio::runtime::Handle::current()).unwrap()
+        start_node(&self.config, &self.genesis, &self.chain, &self.received, &self.losses)
     }
 
     pub fn l1(&self) -> L1 {
@@ -216,7 +182,53 @@ impl World {
     }
 }
 
-fn genesis(deposit_depth: u64, confirm_depth: u64, data: DataForm) -> Genesis {
+pub type Losses = Arc<Mutex<Vec<(LossReason, String)>>>;
+
+/// A node's settlement, with a new inbox.
+pub fn start_node(
+    config: &SettlementConfig,
+    genesis: &Arc<Genesis>,
+    chain: &Chain,
+    received: &Arc<Mutex<Received>>,
+    losses: &Losses,
+) -> Handle {
+    let (inbox, receiver) = Inbox::new(InboxCapacity::default());
+    let taker = received.clone();
+    // Ends when the last writer is gone and the test with it: `drain` wakes up to see.
+    let alive = Arc::downgrade(received);
+    std::thread::spawn(move || {
+        let mut unheard = vec![];
+        while alive.strong_count() > 1 {
+            for submission in receiver.drain(100, Duration::from_millis(20)) {
+                let mut received = taker.lock().unwrap();
+                if let (Some(journaled), Command::BatchConfirmed(_)) = (received.deaf, &submission.command) {
+                    if journaled {
+                        received.take(submission.command.clone());
+                    }
+                    received.unheard += 1;
+                    unheard.push(submission);
+                    continue;
+                }
+                let event = received.take(submission.command.clone());
+                submission.answer(Answer::Done { seq: Seq(1), ts: Ts(1), events: vec![event] });
+            }
+        }
+    });
+    let (consumed, confirmed, losses) = (received.clone(), received.clone(), losses.clone());
+    let parts = Parts {
+        genesis: genesis.clone(),
+        store: chain.store.clone(),
+        inbox,
+        engine: Arc::new(EngineFacts {
+            deposit_consumed: Box::new(move |nonce| consumed.lock().unwrap().consumed.contains(&nonce)),
+            last_confirmed: Box::new(move || confirmed.lock().unwrap().confirmed),
+        }),
+        on_loss: Arc::new(move |reason, why| losses.lock().unwrap().push((reason, why.to_owned()))),
+    };
+    start(config, parts, &tokio::runtime::Handle::current()).unwrap()
+}
+
+pub fn genesis(deposit_depth: u64, confirm_depth: u64, data: DataForm) -> Genesis {
     let deployer = DEPLOYER.parse::<PrivateKeySigner>().unwrap().address();
     let created = |nonce: u64| L1Address::ethereum(deployer.create(nonce).0.0);
     let felt = |value: u64| Felt::from(value);
