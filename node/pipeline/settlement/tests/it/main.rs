@@ -7,4 +7,5 @@ mod chain;
 mod deposits;
 mod health;
 mod money;
+mod sync;
 mod world;
