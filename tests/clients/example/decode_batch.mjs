@@ -252,7 +252,10 @@ const CORE = parseAbi([
 ]);
 const LOG_STATE_UPDATE = toEventSelector("LogStateUpdate(uint256,int256,uint256)");
 
-/** Every batch that the core contract has accepted, in order. Blobs are asked of `beacon`. */
+/**
+ * Every batch that the core contract has accepted, in order. Blobs are asked of `beacon` by block number, as a development chain has them; a beacon
+ * node goes by slots, (block time - genesis time) / seconds per slot.
+ */
 export async function* fromEthereum(url, core, beacon = url) {
   const logs = await call(url, "eth_getLogs", [{ address: core, topics: [LOG_STATE_UPDATE], fromBlock: "0x0", toBlock: "latest" }]);
   for (const [batch, log] of logs.entries()) {

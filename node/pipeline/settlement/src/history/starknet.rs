@@ -216,3 +216,38 @@ fn contradiction(what: &str, found: &Value) -> L1Error {
 fn unreachable(error: impl std::fmt::Display) -> L1Error {
     L1Error::Unreachable(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn felts(values: &[u64]) -> Vec<Felt> {
+        values.iter().copied().map(Felt::from).collect()
+    }
+
+    #[test]
+    fn a_span_is_a_length_and_as_many_words() {
+        let words = felts(&[2, 7, 8, 9]);
+        assert_eq!(span(&words), Some((&words[1..3], &words[3..])));
+        assert_eq!(span(&felts(&[0])), Some((&[][..], &[][..])));
+        for short in [&[][..], &felts(&[1]), &felts(&[3, 7, 8]), &[-Felt::ONE, Felt::ONE]] {
+            assert_eq!(span(short), None);
+        }
+    }
+
+    #[test]
+    fn a_chunk_in_an_archive_is_there_missing_or_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let chunk = felts(&[5, 6, 7]);
+        let hash = hash_of(&chunk);
+        let path = chunk_path(folder.path(), hash);
+        assert!(matches!(from_archive(folder.path(), hash), Err(DataError::MissingChunk(missing)) if missing == hash));
+        std::fs::create_dir(path.parent().unwrap()).unwrap();
+        let bytes: Vec<u8> = chunk.iter().flat_map(Felt::to_bytes_be).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(from_archive(folder.path(), hash).unwrap(), chunk);
+        std::fs::write(&path, &bytes[1..]).unwrap();
+        assert!(matches!(from_archive(folder.path(), hash), Err(DataError::WrongChunk(_))));
+        assert_ne!(hash_of(&felts(&[5, 6, 8])), hash);
+    }
+}
