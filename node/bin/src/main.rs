@@ -1,6 +1,7 @@
 //! `keel`: the exchange in one binary.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod bench;
 mod config;
 mod db;
@@ -12,6 +13,7 @@ mod publish;
 mod receipt;
 mod replay;
 mod status;
+mod sync;
 mod trade;
 mod wiring;
 
@@ -61,6 +63,14 @@ enum Command {
     /// Looks at the store of a node.
     #[command(subcommand)]
     Db(db::Db),
+    /// Looks at settlement batches: shows, decodes, verifies, archives.
+    #[command(subcommand)]
+    Batch(batch::BatchCommand),
+    /// Rebuilds the state of the chain from the settlement layer alone.
+    Sync(Box<sync::SyncCommand>),
+    /// Reads the settled state that `keel sync` rebuilt.
+    #[command(subcommand)]
+    State(sync::State),
     /// A small trading client: keys, register, place, cancel, watch the book.
     Trade(Box<trade::Trade>),
     /// Price publishers for development: sign a random walk for every market, or a recorded path. A real deployment has its own.
@@ -96,6 +106,9 @@ fn main() -> Result<()> {
         Command::Verify { full } => replay::verify(&config, full),
         Command::Replay { out } => replay::replay(&config, &out),
         Command::Db(db) => db.run(&config),
+        Command::Batch(batch) => runtime()?.block_on(batch.run(&config)),
+        Command::Sync(sync) => sync.run(&config),
+        Command::State(state) => state.run(&config),
         Command::Trade(trade) => runtime()?.block_on(trade.run(&genesis(&config.genesis)?)),
         Command::Publish { rpc, interval_ms, seed, path } => {
             let genesis = genesis(&config.genesis)?;

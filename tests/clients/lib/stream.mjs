@@ -28,7 +28,7 @@ export class Connection {
   }
 
   #take(message) {
-    if (message.method === "keel_subscription") {
+    if (message.method) {
       return this.#subscriptions.get(message.params.subscription)?.(message.params.result);
     }
     const waiting = this.#waiting.get(message.id);
@@ -56,8 +56,8 @@ export class Connection {
   }
 
   /** `handler` gets every message of the stream, in order. Resolves with the subscription's id. */
-  subscribe(params, handler) {
-    return this.#send("keel_subscribe", params, (id) => {
+  subscribe(params, handler, method = "keel_subscribe") {
+    return this.#send(method, params, (id) => {
       this.#subscriptions.set(id, handler);
       return id;
     });

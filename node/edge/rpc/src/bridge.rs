@@ -135,7 +135,8 @@ fn batch_data(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
     let page: usize = fields.optional_integer("page")?.unwrap_or(0);
     fields.finish()?;
     let (_, batch) = load(shared, id)?;
-    json::data_page(&batch, page).ok_or(RpcError::PageOutOfRange)
+    let shown = json::data_page(&batch, page).map_err(|error| RpcError::from(BatchError::from(error)))?;
+    shown.ok_or(RpcError::PageOutOfRange)
 }
 
 /// Newest first. `from` and everything below it; `next` is the batch to go on from, null at the end.
@@ -226,7 +227,6 @@ fn withdrawal(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
     };
     let message = withdrawal_message(&shared.genesis, &withdrawal);
     let layer = shared.genesis.settlement.layer;
-    let claim = claim_calldata(&message.payload);
     Ok(json!({
         "id": withdrawal.id.to_string(),
         "account": withdrawal.account.to_string(),
@@ -243,10 +243,7 @@ fn withdrawal(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
         "batch": header.as_ref().map(|header| header.batch.to_string()),
         "status": status,
         "claimable": header.is_some_and(|header| header.status == BatchStatus::Confirmed),
-        "claim": {
-            "to": shared.genesis.settlement.bridge.to_string(),
-            "data": format!("0x{}", hex::encode(claim)),
-        },
+        "claim": claim(&shared.genesis, &withdrawal, &message.payload),
     }))
 }
 
@@ -259,10 +256,31 @@ fn withdrawal_message(genesis: &Genesis, withdrawal: &Withdrawal) -> MessageToL1
     }
 }
 
-/// What anybody sends to the bridge to have a withdrawal paid: its one claiming function over the four words of the payload.
-fn claim_calldata(payload: &[Felt]) -> Vec<u8> {
+/// The call that anybody sends to the bridge to have a withdrawal paid: `EthereumCall` or `StarknetCall` of the document.
+fn claim(genesis: &Genesis, withdrawal: &Withdrawal, payload: &[Felt]) -> Value {
+    let to = genesis.settlement.bridge.to_string();
+    match genesis.settlement.layer {
+        SettlementLayer::Ethereum { .. } => {
+            json!({"to": to, "data": format!("0x{}", hex::encode(claim_on_ethereum(payload)))})
+        }
+        SettlementLayer::Starknet { .. } => {
+            let calldata: Value = claim_on_starknet(withdrawal).iter().map(|word| json!(format!("{word:#x}"))).collect();
+            let selector = format!("{:#x}", keel_contracts::starknet::starknet_keccak("withdraw"));
+            json!({"to": to, "entrypoint": "withdraw", "selector": selector, "calldata": calldata})
+        }
+    }
+}
+
+/// The bridge's one claiming function over the four words of the payload.
+fn claim_on_ethereum(payload: &[Felt]) -> Vec<u8> {
     let selector = &keccak256(b"withdraw(address,address,uint256,uint256)")[..4];
     selector.iter().copied().chain(payload.iter().flat_map(Felt::to_bytes_be)).collect()
+}
+
+/// `withdraw(token, recipient, amount: u256, withdrawal_id)`: the amount takes two words, low and high 128 bits.
+fn claim_on_starknet(withdrawal: &Withdrawal) -> [Felt; 5] {
+    let Withdrawal { token, recipient, l1_amount, id, .. } = withdrawal;
+    [token.0, recipient.0, Felt::from(*l1_amount), Felt::ZERO, Felt::from(*id)]
 }
 
 #[cfg(test)]
@@ -272,9 +290,23 @@ mod tests {
     #[test]
     fn a_claim_is_the_call_that_the_bridge_has() {
         // Selector as solc gives it for `Bridge.withdraw`.
-        let call = claim_calldata(&[Felt::ONE, Felt::TWO, Felt::THREE, Felt::from(4)]);
+        let call = claim_on_ethereum(&[Felt::ONE, Felt::TWO, Felt::THREE, Felt::from(4)]);
         assert_eq!(hex::encode(&call[..4]), "7bfe950c");
         assert_eq!(call.len(), 4 + 4 * 32);
         assert_eq!((call[35], call[67], call[99], call[131]), (1, 2, 3, 4));
+    }
+    #[test]
+    fn a_claim_on_starknet_has_the_amount_in_two_words() {
+        let withdrawal = Withdrawal {
+            id: 9,
+            account: Address(Felt::ONE),
+            asset: AssetId(0),
+            amount: Amount(1),
+            l1_amount: 7,
+            token: L1Address(Felt::from(5)),
+            recipient: L1Address(Felt::from(6)),
+            hash: MessageHash(Felt::ONE),
+        };
+        assert_eq!(claim_on_starknet(&withdrawal), [5, 6, 7, 0, 9].map(Felt::from));
     }
 }

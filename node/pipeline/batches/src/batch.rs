@@ -78,7 +78,7 @@ impl Batch {
     /// Output and facts of a content.
     pub fn new(content: BatchContent) -> Batch {
         let output = output(&content);
-        let (transition_fact, fact) = facts(&content, &output);
+        let (transition_fact, fact) = facts(&content.data, content.program_hash, &output);
         Batch { content, output, transition_fact, fact }
     }
 
@@ -143,20 +143,20 @@ fn output(content: &BatchContent) -> Vec<Felt> {
     output
 }
 
-/// Transition fact and fact, as the contract of the layer has them.
-fn facts(content: &BatchContent, output: &[Felt]) -> (Bytes32, Bytes32) {
+/// Transition fact and fact of a batch with this data and program output, as the contract of the layer has them.
+pub fn facts(data: &DataAvailability, program_hash: Felt, output: &[Felt]) -> (Bytes32, Bytes32) {
     let words = |felts: &[Felt]| felts.iter().copied().map(contract::word).collect::<Vec<_>>();
-    let transition = match &content.data {
+    let transition = match data {
         DataAvailability::Calldata { words: data } => contract::transition_fact_with_data(&words(output), &words(data)),
         DataAvailability::Blobs { .. } => contract::transition_fact_with_blobs(&words(output)),
         DataAvailability::Chunks { .. } => {
-            let data_hash = poseidon_array(&content.data.chunk_hashes());
-            let fact = [ascii("KEEL_TRANSITION"), content.program_hash, poseidon_array(output), data_hash];
+            let data_hash = poseidon_array(&data.chunk_hashes());
+            let fact = [ascii("KEEL_TRANSITION"), program_hash, poseidon_array(output), data_hash];
             let fact = Bytes32(poseidon_array(&fact).to_bytes_be());
             return (fact, fact);
         }
     };
-    (Bytes32(transition.0), Bytes32(contract::fact(content.program_hash, transition).0))
+    (Bytes32(transition.0), Bytes32(contract::fact(program_hash, transition).0))
 }
 
 /// Number of words, then the words of each message.

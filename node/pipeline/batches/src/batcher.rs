@@ -141,7 +141,15 @@ impl Batcher {
             .any(|event| event.keys.first() == Some(&EVENT_SAFE_MODE_ENTERED))
     }
 
-    fn build(&mut self, id: BatchId, first: Height, cut: Cut) -> Result<BatchHeader, BatchError> {
+    /// A stored batch, made again of its blocks; nothing is written. The blocks and the state before them must still be there.
+    ///
+    /// # Errors
+    /// The store, or a block that is missing in it.
+    pub fn again(&self, header: &BatchHeader, reason: CloseReason) -> Result<Batch, BatchError> {
+        self.make(header.batch, header.first_block, Cut { last: header.last_block, reason })
+    }
+
+    fn make(&self, id: BatchId, first: Height, cut: Cut) -> Result<Batch, BatchError> {
         let (mut squashed, mut to_l1, mut to_l2) = (StateDiff::default(), vec![], vec![]);
         for height in (first.0..=cut.last.0).map(Height) {
             squashed.squash(&diff(&self.store, height)?);
@@ -156,7 +164,7 @@ impl Batcher {
             None => StatePoint::BEFORE_GENESIS,
             Some(parent) => state_after(&header(&self.store, parent)?),
         };
-        let batch = Batch::new(BatchContent {
+        Ok(Batch::new(BatchContent {
             id,
             first_block: first,
             last_block: cut.last,
@@ -169,7 +177,11 @@ impl Batcher {
             data,
             config_hash: self.config_hash,
             program_hash: self.program_hash,
-        });
+        }))
+    }
+
+    fn build(&mut self, id: BatchId, first: Height, cut: Cut) -> Result<BatchHeader, BatchError> {
+        let batch = self.make(id, first, cut)?;
         let header = BatchHeader {
             batch: id,
             first_block: first,

@@ -23,7 +23,7 @@ mod wire;
 #[cfg(test)]
 mod fixtures;
 
-pub use batch::{Batch, BatchContent, StatePoint};
+pub use batch::{Batch, BatchContent, StatePoint, facts};
 pub use batcher::Batcher;
 pub use data::{CALLDATA_WORDS_MAX, DATA_CHUNK_WORDS, DATA_CHUNKS_MAX, DataAvailability, DataError, data_words_max};
 pub use decide::{BatchLimits, BlockSummary, CloseReason, Cut, MESSAGE_WORDS_MAX, decide};

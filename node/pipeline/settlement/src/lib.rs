@@ -23,6 +23,7 @@ mod error;
 mod escrow;
 pub mod ethereum;
 mod head;
+mod history;
 mod layer;
 mod note;
 pub mod starknet;
@@ -36,6 +37,10 @@ pub use config::{KeyError, SettlementConfig, SettlementKeys};
 pub use deposits::{DepositError, read_deposit};
 pub use error::{CheckError, L1Error, Refusal};
 pub use escrow::{EscrowClaim, EscrowDeposit, EscrowFigures, EscrowOwed, EscrowSum, TokenFigures};
+pub use history::{
+    Accepted, AcceptedData, BLOB_FOLDER, CHUNK_FOLDER, DataError, DataSource, History, HistoryError, Reached, SettledState,
+    Sync, SyncError, Update, blob_path, chunk_path,
+};
 pub use layer::{BlockTag, Cursor, DepositLog, FactSignature, Inclusion, L1};
 pub use note::Note;
 pub use start::{EngineFacts, Handle, OnLoss, Parts, check, start};

@@ -2,7 +2,12 @@
 use crate::context::Submission;
 use crate::limits::BATCH_DATA_WORDS_PER_PAGE;
 use crate::node::brief;
-use keel_batches::{Batch, CloseReason, DataAvailability, MessageToL1, MessageToL2, StatePoint};
+use keel_batches::blob::to_blobs;
+use keel_batches::kzg::{Commitment, prove};
+use keel_batches::{
+    Batch, CloseReason, DATA_CHUNK_WORDS, DataAvailability, DataError as BatchDataError, MessageToL1, MessageToL2,
+    StatePoint,
+};
 use keel_store::BatchHeader;
 use keel_types::{Felt, SettlementLayer};
 use serde_json::{Value, json};
@@ -85,10 +90,6 @@ fn to_l2(layer: SettlementLayer, message: &MessageToL2) -> Value {
     })
 }
 
-fn pages(words: &[Felt]) -> usize {
-    words.len().div_ceil(BATCH_DATA_WORDS_PER_PAGE).max(1)
-}
-
 fn data_kind(data: &DataAvailability) -> &'static str {
     match data {
         DataAvailability::Calldata { .. } => "CALLDATA",
@@ -97,22 +98,63 @@ fn data_kind(data: &DataAvailability) -> &'static str {
     }
 }
 
-fn data_brief(data: &DataAvailability) -> Value {
-    let words = data.words();
-    json!({"kind": data_kind(data), "words": words.len().to_string(), "pages": pages(words).to_string()})
+/// Words in a page: a blob's worth, or a chunk's where there are chunks.
+fn page_words(data: &DataAvailability) -> usize {
+    match data {
+        DataAvailability::Calldata { .. } | DataAvailability::Blobs { .. } => BATCH_DATA_WORDS_PER_PAGE,
+        DataAvailability::Chunks { .. } => DATA_CHUNK_WORDS,
+    }
 }
 
-/// A page of the words: `BatchData` of the document; `None` behind the last page. Page 0 exists even when there are no words.
-pub fn data_page(batch: &Batch, page: usize) -> Option<Value> {
-    let words = batch.content.data.words();
-    if page >= pages(words) {
-        return None;
+fn pages(data: &DataAvailability) -> usize {
+    data.words().len().div_ceil(page_words(data)).max(1)
+}
+
+fn data_brief(data: &DataAvailability) -> Value {
+    let blob = |commitment: &Commitment| json!({"versionedHash": commitment.versioned_hash().to_string(), "commitment": bytes(&commitment.0)});
+    json!({
+        "kind": data_kind(data), "words": data.words().len().to_string(), "pages": pages(data).to_string(),
+        "blobs": data.commitments().iter().map(blob).collect::<Value>(),
+        "chunks": hexes(&data.chunk_hashes()),
+    })
+}
+
+/// A page of the data: `BatchData` of the document; `None` behind the last page. Page 0 exists even when there are no words. Page i of data in
+/// blobs is blob i, of data in chunks chunk i.
+///
+/// # Errors
+/// What is stored of the blobs is not of the words: the store is damaged.
+pub fn data_page(batch: &Batch, page: usize) -> Result<Option<Value>, BatchDataError> {
+    let data = &batch.content.data;
+    if page >= pages(data) {
+        return Ok(None);
     }
-    let shown = words.chunks(BATCH_DATA_WORDS_PER_PAGE).nth(page).unwrap_or(&[]);
-    Some(json!({
-        "batch": batch.content.id.to_string(), "kind": data_kind(&batch.content.data), "page": page.to_string(), "pages": pages(words).to_string(),
-        "words": hexes(shown),
-    }))
+    let shown = data.words().chunks(page_words(data)).nth(page).unwrap_or(&[]);
+    let blob = match data {
+        DataAvailability::Blobs { commitments, z, evaluations, .. } => {
+            let (commitment, value) = commitments.get(page).zip(evaluations.get(page)).ok_or(BatchDataError::NotOfWords)?;
+            let blob = to_blobs(shown).pop().ok_or(BatchDataError::NotOfWords)?;
+            let (found, proof) = prove(&blob, z)?;
+            if found != *value {
+                return Err(BatchDataError::NotOfWords);
+            }
+            json!({
+                "index": page.to_string(), "versionedHash": commitment.versioned_hash().to_string(),
+                "commitment": bytes(&commitment.0), "z": hex(z), "value": bytes(&value.0), "proof": bytes(&proof.0),
+                "data": bytes(blob.as_bytes()),
+            })
+        }
+        DataAvailability::Calldata { .. } | DataAvailability::Chunks { .. } => Value::Null,
+    };
+    Ok(Some(json!({
+        "batch": batch.content.id.to_string(), "kind": data_kind(data), "page": page.to_string(),
+        "pages": pages(data).to_string(), "words": hexes(shown), "blob": blob,
+        "chunkHash": data.chunk_hashes().get(page).map(hex),
+    })))
+}
+
+fn bytes(bytes: &[u8]) -> String {
+    format!("0x{}", hex::encode(bytes))
 }
 
 #[cfg(test)]
@@ -120,8 +162,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_without_words_has_one_empty_page() {
-        let words = vec![Felt::ONE; BATCH_DATA_WORDS_PER_PAGE + 1];
-        assert_eq!([pages(&[]), pages(&words[1..]), pages(&words)], [1, 1, 2]);
+    fn data_has_a_page_for_each_blob_or_chunk_and_one_where_there_are_no_words() {
+        let words = |count: usize| vec![Felt::ONE; count];
+        let calldata = |count| pages(&DataAvailability::Calldata { words: words(count) });
+        assert_eq!([0, 1, 4_096, 4_097].map(calldata), [1, 1, 1, 2]);
+        let chunks = |count| pages(&DataAvailability::Chunks { words: words(count) });
+        assert_eq!([0, 4_500, 4_501].map(chunks), [1, 1, 2]);
     }
 }

@@ -106,9 +106,11 @@ const OBJECTS: &[(&str, &str)] = &[
     ("StatePoint", "height:?uint root:felt blockHash:felt"),
     ("MessageToL1", "from:felt to:l1 payload:[felt] hash:hash"),
     ("MessageToL2", "from:l1 to:felt nonce:uint selector:felt payload:[felt] hash:hash"),
-    ("DataBrief", "kind:text words:uint pages:uint"),
+    ("DataBrief", "kind:DataKind words:uint pages:uint blobs:[BlobBrief] chunks:[felt]"),
+    ("BlobBrief", "versionedHash:hash commitment:Bytes"),
+    ("Blob", "+BlobBrief index:uint z:felt value:hash proof:Bytes data:Bytes"),
     ("Submission", "transactionHash:hash block:?uint"),
-    ("BatchData", "batch:uint kind:text page:uint pages:uint words:[felt]"),
+    ("BatchData", "batch:uint kind:DataKind page:uint pages:uint words:[felt] blob:?Blob chunkHash:?felt"),
     ("Deposit", "DepositPending|DepositExecuted"),
     ("DepositPending", "messageNonce:uint status:text l1Block:uint l1TransactionHash:hash depth:uint depthNeeded:uint"),
     (
@@ -121,7 +123,9 @@ const OBJECTS: &[(&str, &str)] = &[
         "id:uint account:felt asset:text amount:decimal l1Amount:uint token:l1 recipient:l1 messageHash:hash message:MessageToL1 \
          seq:uint ts:ms block:?uint batch:?uint status:text claimable:bool claim:Claim",
     ),
-    ("Claim", "to:l1 data:text"),
+    ("Claim", "EthereumCall|StarknetCall"),
+    ("EthereumCall", "to:l1 data:text"),
+    ("StarknetCall", "to:l1 entrypoint:text selector:felt calldata:[felt]"),
     // Sessions.
     ("LoggedIn", "+Executed account:felt"),
     ("CancelOnDisconnect", "account:felt enabled:bool"),
@@ -301,6 +305,7 @@ fn scalars() -> Map<String, Value> {
             "L1Address".into(),
             text("^0x[0-9a-fA-F]{1,64}$", "An address on the settlement layer: 40 digits on Ethereum, a felt on Starknet."),
         ),
+        ("Bytes".into(), text("^0x([0-9a-f]{2})*$", "Bytes.")),
         ("Bytes32".into(), text("^0x[0-9a-f]{64}$", "32 bytes.")),
         (
             "Signature".into(),
@@ -324,5 +329,6 @@ fn enums() -> Map<String, Value> {
         values("MessageType", MessageKind::ALL, MessageKind::as_str),
         values("LiquidationStep", LiquidationStep::ALL, LiquidationStep::as_str),
         values("MarketKind", &["SPOT", "PERPETUAL"], |kind| kind),
+        values("DataKind", &["CALLDATA", "BLOBS", "CHUNKS"], |kind| kind),
     ])
 }

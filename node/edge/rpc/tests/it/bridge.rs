@@ -225,3 +225,35 @@ fn a_stream_that_is_not_read_loses_nothing() {
     }
     slow.ws.assert_silent_for(SILENCE);
 }
+
+#[test]
+fn a_batch_in_blobs_is_served_blob_by_blob_with_all_that_binds_them() {
+    use keel_batches::blob::Blob;
+    use keel_batches::kzg::{Commitment, Evaluation, PointProof, commit, verify};
+    let story = Story::tell();
+    let node = &story.node;
+    let mut genesis = (*node.genesis).clone();
+    genesis.settlement.layer = SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Blobs };
+    let limits = keel_batches::BatchLimits::default();
+    keel_batches::Batcher::new(node.store().clone(), &genesis, limits).build_to(Height(1)).expect("a batch");
+    let batch = node.call("bridge_getBatch", json!({"batch": "0"})).expect("a batch");
+    assert_eq!(
+        (&batch["data"]["kind"], &batch["data"]["chunks"], &batch["programOutput"][8]),
+        (&json!("BLOBS"), &json!([]), &json!("0x1"))
+    );
+    let page = node.call("bridge_getBatchData", json!({"batch": "0"})).expect("data");
+    assert_eq!((&page["kind"], &page["pages"], &page["chunkHash"]), (&json!("BLOBS"), &json!("1"), &json!(null)));
+    let blob = &page["blob"];
+    let bytes = |field: &str| hex::decode(&blob[field].as_str().expect("text")[2..]).expect("hex");
+    let of_blob = Blob::from_bytes(&bytes("data")).expect("a blob");
+    let commitment = Commitment(bytes("commitment").try_into().expect("48 bytes"));
+    assert_eq!(commit(&of_blob).expect("a commitment"), commitment);
+    assert_eq!(blob["versionedHash"], json!(commitment.versioned_hash().to_string()));
+    assert_eq!(batch["data"]["blobs"], json!([{"versionedHash": blob["versionedHash"], "commitment": blob["commitment"]}]));
+    let z = Felt::from_hex(blob["z"].as_str().expect("text")).expect("a felt");
+    let value = Evaluation(bytes("value").try_into().expect("32 bytes"));
+    assert!(verify(&commitment, &z, &value, &PointProof(bytes("proof").try_into().expect("48 bytes"))));
+    let data = keel_batches::DataAvailability::from_blobs(&[of_blob]).expect("data");
+    let words: Vec<Value> = data.words().iter().map(|word| json!(format!("{word:#x}"))).collect();
+    assert_eq!(page["words"], json!(words));
+}

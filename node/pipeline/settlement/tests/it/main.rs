@@ -13,4 +13,5 @@ mod health;
 mod kills;
 mod money;
 mod proxy;
+mod sync;
 mod world;
