@@ -186,7 +186,7 @@ describe("a token that misbehaves", () => {
   const odd = { token: "odd_token", tokenArgs: [] };
   const selector = (name) => hash.getSelectorFromName(name);
 
-  test("that keeps a part of a transfer, or does not answer true, can neither be deposited nor paid out", async () => {
+  test("that keeps a part of a deposit is refused, and one that does not answer true moves neither in nor out", async () => {
     const b = await bridged(odd);
     const both = async (reason) => {
       await chain().refuses(reason, ...b.deposit(10n));
@@ -196,7 +196,6 @@ describe("a token that misbehaves", () => {
     await b.settle({ messagesToStarknet: [b.withdrawalMessage(0xb0bn, 10n, 1n)] });
     await chain().send(b.token, "set_tax", [1n]);
     await chain().refuses("TRANSFER_INEXACT", ...b.deposit(10n));
-    // Going out, the tax is the receiver's loss: the bridge paid exactly what it owed.
     await chain().send(b.token, "set_tax", [0n]);
     for (const answer of [0n, 2n]) {
       await chain().send(b.token, "set_answer", [answer]);
