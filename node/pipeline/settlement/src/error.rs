@@ -10,6 +10,9 @@ pub enum L1Error {
     /// Several endpoints answer, and too few of them the same. Try again later.
     #[error("the endpoints of the settlement layer differ: {0}")]
     NoQuorum(String),
+    /// Configuration: a quorum of endpoints is read on Ethereum only.
+    #[error("a Starknet settlement layer is read from one endpoint, not {0}")]
+    OneEndpoint(usize),
     /// The node answered with an error of its own.
     #[error("the settlement layer answered error {code}: {message}")]
     Rpc { code: i64, message: String },

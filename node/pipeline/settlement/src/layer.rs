@@ -80,15 +80,17 @@ macro_rules! on_layer {
 
 impl L1 {
     /// Connects to `endpoints`, which need not answer yet. What they say counts when `quorum` of them say it; 0 is a majority.
+    /// A Starknet is read from one endpoint.
     ///
     /// # Errors
-    /// An address cannot be parsed; the quorum is no majority.
+    /// An address cannot be parsed; the quorum is no majority; several endpoints of a Starknet.
     pub fn connect(endpoints: &[String], quorum: usize, genesis: Arc<Genesis>) -> Result<L1, L1Error> {
         match genesis.settlement.layer {
             SettlementLayer::Ethereum { chain_id, .. } => {
                 Ok(L1::Ethereum(ethereum::Reader::connect(endpoints, quorum, genesis, chain_id)?))
             }
             SettlementLayer::Starknet { chain_id } => {
+                let [endpoint] = endpoints else { return Err(L1Error::OneEndpoint(endpoints.len())) };
                 Ok(L1::Starknet(starknet::Reader::connect(endpoint, genesis, chain_id.0)?))
             }
         }

@@ -126,7 +126,7 @@ impl World {
         place(&mut genesis, &dev, |_| {});
         let genesis = Arc::new(genesis);
         deploy_dev(&devnet.url, &genesis, &dev).await.unwrap();
-        let mut config = SettlementConfig::new(devnet.url.clone(), 50, SettlementKeys::Starknet(keys.clone()));
+        let mut config = SettlementConfig::new(vec![devnet.url.clone()], 50, SettlementKeys::Starknet(keys.clone()));
         config.limits = BatchLimits { blocks_max: 2, age_ms: 1_000_000, ..config.limits };
         let chain = Chain::new(&genesis);
         let miner = devnet.provider.clone();
@@ -145,7 +145,7 @@ impl World {
     }
 
     fn l1(&self) -> L1 {
-        L1::connect(&self.devnet.url, self.genesis.clone()).unwrap()
+        L1::connect(std::slice::from_ref(&self.devnet.url), 1, self.genesis.clone()).unwrap()
     }
 
     fn status_of(&self, batch: u64) -> Option<BatchStatus> {
