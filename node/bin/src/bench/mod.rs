@@ -1,5 +1,6 @@
 //! `keel bench`: figures as they are on this machine. Medians of several runs; nothing here gates a test.
 
+mod batches;
 mod book;
 mod chain;
 mod crypto;
@@ -39,6 +40,14 @@ pub enum Bench {
         resting: u64,
         #[arg(long, default_value_t = 1)]
         seed: u64,
+    },
+    /// A large squashed batch: its size before and after compression and in blobs, and what each step takes.
+    Batches {
+        /// Storage changes of the exchange.
+        #[arg(long, default_value_t = 100_000)]
+        changes: usize,
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
     },
     /// The whole engine (spot and perpetual flow, margin, fees, staged writes): commands per second.
     Engine {
@@ -81,6 +90,7 @@ pub fn run(bench: Bench, config: &Config) -> Result<()> {
     match bench {
         Bench::Book { workload, runs } => book::run(&workload, runs),
         Bench::MakeWorkload { out, commands, resting, seed } => mwl::make(&out, commands, resting, seed),
+        Bench::Batches { changes, runs } => batches::run(&crate::genesis(&config.genesis)?, changes, runs),
         Bench::Engine { commands } => engine::run(commands),
         Bench::Marks { positions } => marks::run(positions),
         Bench::Hash => hash::run(),

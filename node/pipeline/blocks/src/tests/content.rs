@@ -133,7 +133,12 @@ fn a_transaction_is_what_the_specification_says() {
     let Transaction::L1Handler(deposit) = &block.transactions[1] else { panic!("a deposit is an L1 handler") };
     let (bridge, token) = (Felt::from_bytes_be_slice(&[0xb0; 20]), Felt::from_bytes_be_slice(&[1; 20]));
     assert_eq!(deposit.calldata, [bridge, token, account(1).0, Felt::from(500)]);
-    assert_eq!((deposit.contract, deposit.nonce, deposit.message_hash), (genesis.exchange.0, 7, Bytes32([0xdd; 32])));
+    assert_eq!((deposit.contract, deposit.nonce), (genesis.exchange.0, 7));
+    // By its words: from, to, nonce, selector, length, payload.
+    let payload = deposit.calldata[1..].to_vec();
+    let words = [vec![bridge, genesis.exchange.0, Felt::from(7), deposit.selector, Felt::from(3)], payload].concat();
+    let bytes: Vec<u8> = words.iter().flat_map(Felt::to_bytes_be).collect();
+    assert_eq!(deposit.message_hash.0, keel_commitment::hash::keccak256(&bytes));
     let message = &block.receipts[2].messages_sent[0];
     assert_eq!((message.from_address, message.to_address), (genesis.exchange.0, bridge));
     assert_eq!(message.payload, [token, Felt::from_bytes_be_slice(&[0x77; 20]), Felt::from(3), Felt::from(1)]);
