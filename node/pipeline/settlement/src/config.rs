@@ -37,6 +37,7 @@ impl SettlementConfig {
 }
 
 /// Keys of the node on its settlement layer.
+#[expect(clippy::large_enum_variant, reason = "one value for the life of a process")]
 #[derive(Clone, Debug)]
 pub enum SettlementKeys {
     Ethereum(ethereum::Keys),
