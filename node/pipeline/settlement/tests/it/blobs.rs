@@ -27,7 +27,9 @@ async fn twenty_batches_by_blobs_are_accepted_and_every_bad_one_is_refused_by_na
     let Some(world) = World::with_data(test, 3, 2, DataForm::Blobs).await else { return };
     world.chain.grow(2 * BATCHES, 0);
     let node = world.start();
-    world.until_batch(BATCHES - 1, BatchStatus::Confirmed).await;
+    for id in 0..BATCHES {
+        world.until_batch(id, BatchStatus::Confirmed).await;
+    }
     println!("{:>5} {:>6} {:>8} {:>9} {:>9}", "batch", "blobs", "gas", "blob gas", "calldata");
     for id in 0..BATCHES {
         let tx = B256::from(node.submission(BatchId(id)).unwrap().l1_tx_hash.0);
