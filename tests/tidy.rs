@@ -62,10 +62,32 @@ const ALLOWED_EDGES: &[(&str, &[&str])] = &[
     ("keel-batches", &["keel-types", "keel-commitment", "keel-contracts", "keel-store"]),
     ("keel-settlement", &["keel-types", "keel-batches", "keel-store", "keel-contracts", "keel-ingress"]),
     ("keel-guard", &["keel-types"]),
+    (
+        "keel-attestor",
+        &[
+            "keel-types",
+            "keel-engine",
+            "keel-journal",
+            "keel-sequencer",
+            "keel-store",
+            "keel-blocks",
+            "keel-batches",
+            "keel-settlement",
+        ],
+    ),
     ("keel-feeds", &["keel-types", "keel-ledger", "keel-engine", "keel-ingress", "keel-store"]),
     (
         "keel-rpc",
-        &["keel-types", "keel-commitment", "keel-ingress", "keel-feeds", "keel-store", "keel-batches", "keel-contracts"],
+        &[
+            "keel-types",
+            "keel-commitment",
+            "keel-ingress",
+            "keel-journal",
+            "keel-feeds",
+            "keel-store",
+            "keel-batches",
+            "keel-contracts",
+        ],
     ),
     ("keel-fuzz", &["keel-types", "keel-ledger", "keel-engine", "keel-contracts", "keel-ingress"]),
 ];

@@ -39,18 +39,29 @@ pub struct Node {
 }
 
 impl World {
+    /// `genesis/dev.json`.
+    pub fn genesis() -> Genesis {
+        let text = std::fs::read_to_string(root().join("genesis/dev.json")).expect("genesis/dev.json");
+        keel_contracts::genesis::load(&text).expect("genesis/dev.json is good")
+    }
+
     /// Starts anvil and deploys the contracts of `genesis/dev.json`.
     pub fn start() -> World {
+        World::start_with(&[])
+    }
+
+    /// The same with more arguments for `keel dev deploy`.
+    pub fn start_with(deploy: &[&str]) -> World {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let text = std::fs::read_to_string(root().join("genesis/dev.json")).expect("genesis/dev.json");
-        let genesis = keel_contracts::genesis::load(&text).expect("genesis/dev.json is good");
+        let genesis = World::genesis();
         let l1_port = free_port();
         let l1 = start_l1(l1_port, dir.path());
         let endpoint = format!("http://127.0.0.1:{l1_port}");
         wait_for("anvil", START_TIMEOUT, || {
             matches!(l1_call(l1_port, "eth_blockNumber", json!([])), Ack::Done(_)).then_some(())
         });
-        run_keel(&["--set", &format!("settlement.endpoint={endpoint}"), "dev", "deploy"]);
+        let set = format!("settlement.endpoint={endpoint}");
+        run_keel(&[&["--set", set.as_str(), "dev", "deploy"], deploy].concat());
         World { genesis, dir, l1, l1_port, publisher: None }
     }
 
@@ -62,6 +73,11 @@ impl World {
     /// Port of the L1's JSON-RPC.
     pub fn l1_port(&self) -> u16 {
         self.l1_port
+    }
+
+    /// One call to the L1.
+    pub fn l1_call(&self, method: &str, params: Value) -> Ack {
+        l1_call(self.l1_port, method, params)
     }
 
     /// Starts a node on its folder in this world.

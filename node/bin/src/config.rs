@@ -25,6 +25,19 @@ pub struct Config {
     pub guard: Guard,
     pub ingress: Ingress,
     pub history: History,
+    pub attestor: Attestor,
+}
+
+/// Of `keel attest`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Attestor {
+    /// Admin address of the node that is followed, `http://127.0.0.1:9945`. Not TLS: a tunnel or a proxy stands between machines.
+    pub node: String,
+    /// The node's followers' secret.
+    pub secret: PathBuf,
+    /// The private key that signs facts: a file with 0x and hex digits, readable by the owner only.
+    pub key: PathBuf,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,8 +62,11 @@ pub struct Rpc {
     pub listen: SocketAddr,
     /// Admin JSON-RPC, JWT only.
     pub admin_listen: SocketAddr,
-    /// File with 32 bytes in hex; without it `jwt.hex` in the data folder, made at first start, readable by the owner only.
+    /// The operator's secret: a file with 32 bytes in hex; without it `jwt.hex` in the data folder, made at first start, readable by the
+    /// owner only.
     pub jwt_secret: Option<PathBuf>,
+    /// The followers' secret, in the same form; without it `follower.hex`. Whoever has it may read the journal and attest, nothing else.
+    pub follower_secret: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -138,6 +154,7 @@ impl Default for Config {
             guard: Guard::default(),
             ingress: Ingress::default(),
             history: History::default(),
+            attestor: Attestor::default(),
         }
     }
 }
@@ -154,6 +171,7 @@ impl Default for Rpc {
             listen: SocketAddr::from(([127, 0, 0, 1], 9944)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9945)),
             jwt_secret: None,
+            follower_secret: None,
         }
     }
 }

@@ -13,7 +13,14 @@ use std::sync::Arc;
 #[derive(Subcommand)]
 pub enum Dev {
     /// Deploys tokens, registry, core and bridge at the addresses of genesis; does nothing when they are there.
-    Deploy,
+    Deploy {
+        /// An attestor of the registry, by its address; may be repeated. Without any, the one of the key file.
+        #[arg(long = "attestor")]
+        attestors: Vec<String>,
+        /// How many of them make a fact valid: a majority.
+        #[arg(long, default_value_t = 1)]
+        threshold: u64,
+    },
     /// Mints an amount on the settlement layer and deposits it for an account.
     Fund {
         #[arg(long)]
@@ -39,8 +46,8 @@ impl Dev {
         let genesis = Arc::new(crate::genesis(&config.genesis)?);
         let endpoint = &config.settlement.endpoints()[0];
         let answer = match self {
-            Dev::Deploy => {
-                dev::deploy_dev(endpoint, &genesis, &dev_keys(config)?).await?;
+            Dev::Deploy { attestors, threshold } => {
+                dev::deploy_dev(endpoint, &genesis, &dev_keys(config, attestors, threshold)?).await?;
                 let at = &genesis.settlement;
                 json!({ "core": at.core.to_string(), "registry": at.registry.to_string(), "bridge": at.bridge.to_string() })
             }
@@ -83,14 +90,24 @@ async fn fund_asset(
     Ok(dev::fund(&config.settlement.endpoints()[0], genesis, &payer, id, (quantums / unit) as u128, recipient).await?)
 }
 
-fn dev_keys(config: &Config) -> Result<DevKeys> {
+/// `attestors`: empty for the key file's own.
+fn dev_keys(config: &Config, attestors: Vec<String>, threshold: u64) -> Result<DevKeys> {
     let keys = Keys::load(&config.keys)?;
-    let deployer = ethereum::Keys::parse(&keys.deployer, &keys.attestor)?;
-    let submitter = ethereum::Keys::parse(&keys.submitter, &keys.guardian)?;
+    let signer = |key: &str| ethereum::Keys::parse(key, key).map(|keys| keys.submitter);
+    let own = Some(&keys.attestor).filter(|_| attestors.is_empty());
+    let mut addresses = Vec::new();
+    for key in own {
+        addresses.push(signer(key)?.address());
+    }
+    for text in &attestors {
+        addresses.push(text.parse().with_context(|| format!("--attestor {text}"))?);
+    }
+    addresses.sort_unstable();
     Ok(DevKeys {
-        deployer: deployer.submitter,
-        attestor: deployer.attestor.address(),
-        submitter: submitter.submitter.address(),
-        guardian: submitter.attestor.address(),
+        deployer: signer(&keys.deployer)?,
+        submitter: signer(&keys.submitter)?.address(),
+        attestors: addresses,
+        threshold,
+        guardian: signer(&keys.guardian)?.address(),
     })
 }

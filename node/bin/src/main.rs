@@ -1,6 +1,7 @@
 //! `keel`: the exchange in one binary.
 #![forbid(unsafe_code)]
 
+mod attest;
 mod batch;
 mod bench;
 mod config;
@@ -21,6 +22,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use config::{Config, LogFormat};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
@@ -42,6 +44,14 @@ struct Cli {
 enum Command {
     /// Runs a node until SIGTERM or SIGINT.
     Run,
+    /// Follows a node: takes its journal, executes it again, compares, and signs the facts of batches that came out the same. Ends with
+    /// status 3 when the state diverged.
+    Attest {
+        /// States that the key has signed nothing above this block, anywhere (`none`: it has never signed). Needed once, for a new key or
+        /// one whose file of signatures is lost; a false statement can make it sign two facts for one height.
+        #[arg(long, value_name = "BLOCK|none")]
+        signed_up_to: Option<keel_attestor::Statement>,
+    },
     /// Asks a running node how it is.
     Status {
         #[arg(long, default_value = "http://127.0.0.1:9944/rpc")]
@@ -96,11 +106,19 @@ enum Command {
     Bench(bench::Bench),
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     let config = config::load(cli.config.as_deref(), &cli.sets)?;
     start_logging(&config)?;
     match cli.command {
+        Command::Attest { signed_up_to } => attest::run(&config, signed_up_to),
+        other => run(other, config).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn run(command: Command, config: Config) -> Result<()> {
+    match command {
+        Command::Attest { .. } => unreachable!("it has an exit status of its own"),
         Command::Run => node::run(config),
         Command::Status { rpc } => runtime()?.block_on(status::run(&rpc)),
         Command::Verify { full } => replay::verify(&config, full),

@@ -1,6 +1,7 @@
 //! `keel run`: recover, wire, serve, stop.
 
-mod data;
+mod attest;
+pub mod data;
 mod monitor;
 mod operator;
 mod settle;
@@ -10,6 +11,7 @@ use crate::config::Config;
 use crate::gate::{GateParts, Owed};
 use crate::keys::Keys;
 use anyhow::{Context, Result, anyhow};
+use attest::{Divergences, Served};
 use data::DataDir;
 use keel_blocks::{BlockKey, BlockWorker, WorkerConfig};
 use keel_engine::Engine;
@@ -18,7 +20,7 @@ use keel_ingress::budget::BudgetConfig;
 use keel_ingress::pool::PoolConfig;
 use keel_ingress::{Inbox, InboxCapacity, Ingress, IngressConfig};
 use keel_journal::{Journal, LocalJournal, Tail};
-use keel_rpc::{AdminConfig, JwtSecret, RpcContext};
+use keel_rpc::{AdminConfig, FollowerConfig, JwtSecret, RpcContext};
 use keel_sequencer::{Clock, Control, Outputs, Sequencer, SnapshotDue, Start, Stop, recover};
 use keel_store::snapshots::{SnapshotHeader, Snapshots};
 use keel_store::{HistoryWriter, Store, StoreError};
@@ -138,9 +140,17 @@ impl Running {
             },
             runtime.handle(),
         )?;
+        let desk = settlement.desk();
         let ingress = Ingress::new(ingress_config(config), genesis.clone(), Arc::new(published.clone()), inbox.clone());
         let (handle, rules, on) = (settlement.clone(), genesis.clone(), runtime.handle().clone());
         let escrow = move |owed: &Owed| settle::check_escrow(&handle, owed, &rules, &on);
+        let replay = data.path().join("divergence.tmp");
+        let divergences = Divergences::new(desk.clone(), genesis.clone(), reader.clone(), replay);
+        let follower = FollowerConfig {
+            secret: JwtSecret::from_file(&data.secret(config.rpc.follower_secret.as_deref(), "follower.hex")?)?,
+            journal: reader.clone(),
+            desk: Arc::new(Served(desk)),
+        };
         let gate = GateParts {
             genesis: genesis.clone(),
             control: control.clone(),
@@ -150,11 +160,14 @@ impl Running {
             key: keys.block,
             escrow: Box::new(escrow),
         };
-        let monitor = monitor::start(config, gate, published.clone(), inbox.clone(), settlement.clone(), data.incidents())?;
+        let monitor = {
+            let (published, inbox, settlement) = (published.clone(), inbox.clone(), settlement.clone());
+            monitor::start(config, gate, published, inbox, settlement, divergences, data.incidents())?
+        };
         let status = Arc::new(status::Status::new(settlement.clone(), config.guard.config().phases));
         let context = RpcContext { genesis, published: published.clone(), feeds, ingress: ingress.clone(), store, status };
-        let secret = data.jwt_secret(config.rpc.jwt_secret.as_deref())?;
-        let admin = AdminConfig { listen: config.rpc.admin_listen, secret: JwtSecret::from_file(&secret)? };
+        let secret = JwtSecret::from_file(&data.secret(config.rpc.jwt_secret.as_deref(), "jwt.hex")?)?;
+        let admin = AdminConfig { listen: config.rpc.admin_listen, secret, follower: Some(follower) };
         let rpc = keel_rpc::Config { public: config.rpc.listen, admin: Some(admin) };
         let sink = Arc::new(operator::Operator::new(control.clone(), inbox));
         let servers = runtime.block_on(keel_rpc::start(context, rpc, sink))?;

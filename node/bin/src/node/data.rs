@@ -5,7 +5,8 @@ use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The folder of one node: `journal/`, `snapshots/`, `store/`, `incidents/`, `jwt.hex`, `clean`. Locked while it is in use.
+/// The folder of one node or attestor: `journal/`, `snapshots/`, `store/`, `incidents/`, `signatures/`, `jwt.hex`, `follower.hex`, `clean`.
+/// Locked while it is in use.
 pub struct DataDir {
     path: PathBuf,
     /// Held for as long as the process lives.
@@ -87,13 +88,18 @@ impl DataDir {
         self.sync()
     }
 
-    /// The admin secret: the configured file, or one of our own, made when missing.
-    pub fn jwt_secret(&self, configured: Option<&Path>) -> Result<PathBuf> {
+    /// What the attestor's key has signed. Never rebuilt.
+    pub fn signatures(&self) -> PathBuf {
+        self.path.join("signatures")
+    }
+
+    /// A secret of the admin port: the configured file, or one of our own by this name, made when missing.
+    pub fn secret(&self, configured: Option<&Path>, name: &str) -> Result<PathBuf> {
         use std::os::unix::fs::OpenOptionsExt;
         if let Some(path) = configured {
             return Ok(path.to_owned());
         }
-        let path = self.path.join("jwt.hex");
+        let path = self.path.join(name);
         if !path.exists() {
             let mut secret = [0u8; 32];
             File::open("/dev/urandom").and_then(|mut random| std::io::Read::read_exact(&mut random, &mut secret))?;

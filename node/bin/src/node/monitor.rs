@@ -1,5 +1,6 @@
 //! The guard's eyes and hands: samples published state, carries out what the guard decides.
 
+use super::attest::Divergences;
 use crate::config::Config;
 use crate::gate::{self, GateParts, Verdict};
 use anyhow::{Context, Result};
@@ -44,6 +45,7 @@ struct World {
     published: Published,
     inbox: Inbox,
     settlement: keel_settlement::Handle,
+    divergences: Divergences,
     started: Ts,
     gate: Arc<Mutex<(Gate, Instant)>>,
     /// The phase for which the gate was last reset, by incident and beginning: a verdict given for one does not open another.
@@ -58,6 +60,7 @@ pub fn start(
     published: Published,
     inbox: Inbox,
     settlement: keel_settlement::Handle,
+    divergences: Divergences,
     incidents: PathBuf,
 ) -> Result<Monitor> {
     std::fs::create_dir_all(&incidents).context("make the incidents folder")?;
@@ -70,6 +73,7 @@ pub fn start(
         published,
         inbox,
         settlement,
+        divergences,
         gate: Arc::new(Mutex::new((Gate::Idle, Instant::now()))),
         gate_for: Arc::new(Mutex::new((IncidentId(0), Ts(0)))),
         incidents,
@@ -115,6 +119,7 @@ impl World {
             resumed,
             open_orders,
             gate: self.gate(phase.incident, phase.since),
+            divergence: self.divergences.sample(),
         }
     }
 

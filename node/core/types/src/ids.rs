@@ -65,6 +65,10 @@ felt_newtype! {
     StarkKey
 }
 felt_newtype! {
+    /// An attestor as the fact registry names it: an Ethereum address, or a Stark public key. The registry's order is that of the numbers.
+    AttestorId
+}
+felt_newtype! {
     /// Any other field element that is stored: class hashes, roots, block hashes, short strings.
     FeltBytes
 }

@@ -4,6 +4,7 @@
 //! Every type that reaches the journal, a snapshot or a digest is encoded by [borsh], whose encoding is canonical.
 #![forbid(unsafe_code)]
 
+mod attestation;
 mod command;
 mod event;
 mod genesis;
@@ -16,6 +17,7 @@ mod reject;
 mod state;
 mod units;
 
+pub use attestation::*;
 pub use command::*;
 pub use event::*;
 pub use genesis::*;

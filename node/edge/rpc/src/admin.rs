@@ -1,14 +1,18 @@
-//! The admin server: its own port, HTTP only, a token in every request.
+//! The admin server: its own port, a token in every HTTP request and in the one that opens a WebSocket.
+//!
+//! The secret that signed a token says what its holder may do: operators steer the node, followers read its journal and attest
+//! ([crate::follow]) and can change nothing.
 use crate::answers::done;
 use crate::error::RpcError;
 use crate::fields::Fields;
+use crate::follow::{self, FollowerConfig};
 use crate::jwt::{JwtSecret, TokenError};
 use crate::limits::*;
 use crate::server::{self, Running, Setup};
-use jsonrpsee::RpcModule;
 use jsonrpsee::core::BoxError;
-use jsonrpsee::server::{BatchRequestConfig, HttpBody, HttpResponse, ServerConfig};
+use jsonrpsee::server::{BatchRequestConfig, HttpBody, HttpResponse, PingConfig, ServerConfig};
 use jsonrpsee::types::ErrorObjectOwned;
+use jsonrpsee::{Extensions, RpcModule};
 use keel_ingress::IngressError;
 use keel_ingress::queue::{Answer, Shed};
 use keel_types::{Event, IncidentId};
@@ -47,7 +51,29 @@ pub enum AdminRefusal {
 pub struct AdminConfig {
     /// Loopback, unless TLS stands before it.
     pub listen: SocketAddr,
+    /// Of the operator.
     pub secret: JwtSecret,
+    /// `None`: nobody may follow this node.
+    pub follower: Option<FollowerConfig>,
+}
+
+/// What the holder of a secret may do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Role {
+    /// Read the journal, attest, report a difference.
+    Follower,
+    /// That, and everything else.
+    Operator,
+}
+
+impl Role {
+    /// Refuses a request whose token was signed with the secret of a lower role.
+    pub(crate) fn required(self, extensions: &Extensions) -> Result<(), RpcError> {
+        match extensions.get::<Role>() {
+            Some(role) if *role >= self => Ok(()),
+            _ => Err(RpcError::RoleForbids),
+        }
+    }
 }
 
 /// Binds and serves.
@@ -56,16 +82,22 @@ pub(crate) async fn start(config: AdminConfig, sink: Arc<dyn AdminSink>) -> std:
         .max_request_body_size(ADMIN_REQUEST_BYTES_MAX)
         .max_connections(ADMIN_CONNECTIONS_MAX)
         .set_batch_request_config(BatchRequestConfig::Disabled)
-        .http_only()
+        .max_subscriptions_per_connection(1)
+        .set_message_buffer_capacity(ADMIN_MESSAGES_BUFFERED_MAX)
+        .enable_ws_ping(PingConfig::new().ping_interval(WS_PING_INTERVAL).inactive_limit(WS_SILENT_MAX).max_failures(1))
         .build();
-    let methods = module(sink);
+    let mut methods = module(sink);
+    let secrets = Secrets { operator: config.secret, follower: config.follower.as_ref().map(|f| f.secret.clone()) };
+    if let Some(follower) = config.follower {
+        follow::register(&mut methods, follower);
+    }
     let setup = Setup {
         listen: config.listen,
         routes: vec![("/", methods.clone().into()), ("/admin", methods.into())],
         config: server_config,
         connections: ADMIN_CONNECTIONS_MAX,
         sessions: None,
-        http: tower::ServiceBuilder::new().layer(RequireToken(Arc::new(config.secret))),
+        http: tower::ServiceBuilder::new().layer(RequireToken(Arc::new(secrets))),
     };
     server::start(setup).await
 }
@@ -73,15 +105,21 @@ pub(crate) async fn start(config: AdminConfig, sink: Arc<dyn AdminSink>) -> std:
 fn module(sink: Arc<dyn AdminSink>) -> RpcModule<Arc<dyn AdminSink>> {
     let mut module = RpcModule::new(sink);
     module
-        .register_async_method("admin_enterSafeMode", |params, sink, _| {
+        .register_async_method("admin_enterSafeMode", |params, sink, extensions| {
             let params = params.into_owned();
-            async move { enter_safe_mode(&params, &**sink).await.map_err(ErrorObjectOwned::from) }
+            async move {
+                Role::Operator.required(&extensions)?;
+                enter_safe_mode(&params, &**sink).await.map_err(ErrorObjectOwned::from)
+            }
         })
         .expect("a method is registered once");
     module
-        .register_async_method("admin_resume", |params, sink, _| {
+        .register_async_method("admin_resume", |params, sink, extensions| {
             let params = params.into_owned();
-            async move { resume(&params, &**sink).await.map_err(ErrorObjectOwned::from) }
+            async move {
+                Role::Operator.required(&extensions)?;
+                resume(&params, &**sink).await.map_err(ErrorObjectOwned::from)
+            }
         })
         .expect("a method is registered once");
     module
@@ -126,12 +164,27 @@ fn not_executed(shed: Shed) -> RpcError {
 
 /// Refuses a request without a fresh token before a byte of its body is read.
 #[derive(Clone)]
-pub(crate) struct RequireToken(Arc<JwtSecret>);
+pub(crate) struct RequireToken(Arc<Secrets>);
+
+struct Secrets {
+    operator: JwtSecret,
+    follower: Option<JwtSecret>,
+}
+
+impl Secrets {
+    /// Whose token this is.
+    fn verify(&self, token: &str, unix_seconds: u64) -> Result<Role, TokenError> {
+        match (self.operator.verify(token, unix_seconds), &self.follower) {
+            (Err(TokenError::Signature), Some(follower)) => follower.verify(token, unix_seconds).map(|()| Role::Follower),
+            (checked, _) => checked.map(|()| Role::Operator),
+        }
+    }
+}
 
 impl<S> Layer<S> for RequireToken {
     type Service = TokenCheck<S>;
     fn layer(&self, inner: S) -> TokenCheck<S> {
-        TokenCheck { inner, secret: self.0.clone() }
+        TokenCheck { inner, secrets: self.0.clone() }
     }
 }
 
@@ -139,15 +192,15 @@ impl<S> Layer<S> for RequireToken {
 #[derive(Clone)]
 pub(crate) struct TokenCheck<S> {
     inner: S,
-    secret: Arc<JwtSecret>,
+    secrets: Arc<Secrets>,
 }
 
 impl<S> TokenCheck<S> {
-    fn check(&self, headers: &http::HeaderMap) -> Result<(), TokenError> {
+    fn check(&self, headers: &http::HeaderMap) -> Result<Role, TokenError> {
         let header = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer ")).ok_or(TokenError::Missing)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.secret.verify(token.trim(), now)
+        self.secrets.verify(token.trim(), now)
     }
 }
 
@@ -164,9 +217,12 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
         match self.check(request.headers()) {
-            Ok(()) => Box::pin(self.inner.call(request)),
+            Ok(role) => {
+                request.extensions_mut().insert(role);
+                Box::pin(self.inner.call(request))
+            }
             Err(error) => {
                 tracing::warn!(%error, "an admin request was refused");
                 let mut response = HttpResponse::new(HttpBody::from(format!("Unauthorized: {error}.\n")));

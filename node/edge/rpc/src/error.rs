@@ -15,7 +15,7 @@ use jsonrpsee::types::ErrorObjectOwned;
 use keel_feeds::PhaseView;
 use keel_ingress::IngressError;
 use keel_store::StoreError;
-use keel_types::{Event, IncidentId, LossReason, Phase, Reject, Seq, Ts};
+use keel_types::{AttestationRefusal, Event, IncidentId, LossReason, Phase, Reject, Seq, Ts};
 use serde_json::{Value, json};
 
 macro_rules! own_errors {
@@ -48,6 +48,12 @@ own_errors! {
     ADMIN_NOT_NOW = -32059, "NOT_NOW", "an operator's command that cannot apply now";
     /// A subscription inside a JSON-RPC batch.
     SUBSCRIPTION_IN_BATCH = -32060, "SUBSCRIPTION_IN_BATCH", "subscriptions are opened one by one, not inside a JSON-RPC batch";
+    /// A method of the admin port that the token's secret does not open.
+    ROLE_FORBIDS = -32061, "ROLE_FORBIDS", "the secret that signed the token may not do this";
+    /// A stream of the journal from a place where no record begins.
+    NO_RECORD_THERE = -32062, "NO_RECORD_THERE", "no record of the journal begins with this number: it is another journal";
+    /// What an attestor sent is not taken; the reason is one of [keel_types::AttestationRefusal].
+    ATTESTATION_REFUSED = -32063, "ATTESTATION_REFUSED", "an attestation or a report of an attestor is not taken";
     /// More subscriptions or private streams than this node serves.
     TOO_MANY_SUBSCRIPTIONS = -32064, "TOO_MANY_SUBSCRIPTIONS", "no more subscriptions on this connection, or on this node";
     /// A session's call on a connection that did not log in.
@@ -107,6 +113,9 @@ pub enum RpcError {
     UnknownWithdrawal,
     PageOutOfRange,
     AdminNotNow(String),
+    RoleForbids,
+    NoRecordThere,
+    Attestation(AttestationRefusal),
     TooManySubscriptions,
     NotLoggedIn,
     WebSocketOnly,
@@ -206,6 +215,16 @@ impl RpcError {
             }
             RpcError::PageOutOfRange => own(PAGE_OUT_OF_RANGE, "PAGE_OUT_OF_RANGE", "page", "behind the last page".into()),
             RpcError::AdminNotNow(why) => own(ADMIN_NOT_NOW, "NOT_NOW", "", why.clone()),
+            RpcError::RoleForbids => {
+                own(ROLE_FORBIDS, "ROLE_FORBIDS", "", "the secret that signed the token may not do this".into())
+            }
+            RpcError::NoRecordThere => own(
+                NO_RECORD_THERE,
+                "NO_RECORD_THERE",
+                "fromSeq",
+                "no record of this journal begins there: the follower's journal is another".into(),
+            ),
+            RpcError::Attestation(refusal) => own(ATTESTATION_REFUSED, refusal.as_str(), "", format!("refused: {refusal}")),
             RpcError::TooManySubscriptions => own(
                 TOO_MANY_SUBSCRIPTIONS,
                 "TOO_MANY_SUBSCRIPTIONS",
@@ -315,6 +334,12 @@ impl From<StoreError> for RpcError {
         }
         tracing::error!(%error, "read the store for a request");
         RpcError::Internal
+    }
+}
+
+impl From<AttestationRefusal> for RpcError {
+    fn from(refusal: AttestationRefusal) -> Self {
+        RpcError::Attestation(refusal)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod bridge;
 mod context;
 pub mod error;
 mod fields;
+mod follow;
 mod history;
 pub mod jwt;
 pub mod limits;
@@ -34,6 +35,7 @@ mod trade;
 
 pub use admin::{AdminAnswer, AdminConfig, AdminRefusal, AdminSink};
 pub use context::{NodeStatus, PendingDeposit, RpcContext, SettlementStatus, Submission};
+pub use follow::{Announced, AttestationDesk, FollowerConfig};
 pub use jwt::JwtSecret;
 pub use server::{Client, Running};
 

@@ -14,8 +14,21 @@ pub const CONNECTIONS_MAX: u32 = 1_024;
 /// Open connections from one address, so that one host cannot take all of [CONNECTIONS_MAX]. Loopback is exempt: tools of the
 /// operator, a reverse proxy in front of the node and the tests all come from there.
 pub const CONNECTIONS_PER_IP_MAX: usize = 32;
-/// Open connections on the admin port.
-pub const ADMIN_CONNECTIONS_MAX: u32 = 8;
+/// Open connections on the admin port: followers with a stream and a call each, and room for operators beside them.
+pub const ADMIN_CONNECTIONS_MAX: u32 = 64;
+/// Followers that read the journal at once: more attestors and replicas than a chain of one sequencer has. Each costs a page of memory and,
+/// while it is far behind, reads of the disk.
+pub const FOLLOWERS_MAX: usize = 16;
+/// Messages waiting for a slow follower: pages of the journal, so few.
+pub const ADMIN_MESSAGES_BUFFERED_MAX: u32 = 2;
+/// Bytes of records in one message to a follower, unless one record alone has more; in hex it is twice that.
+pub const JOURNAL_PAGE_BYTES_MAX: usize = 128 * 1024;
+/// How often a stream of the journal that is at its end looks for more: one load of a number, so that the sequencer tells nobody.
+pub const JOURNAL_LOOKED_AT_EVERY: Duration = Duration::from_millis(10);
+/// Batches in one answer of `admin_getBatches`: each is read whole from the store.
+pub const ANNOUNCED_BATCHES_MAX: usize = 16;
+/// Longest signature that is looked at; the longest there is has 65 bytes.
+pub const SIGNATURE_BYTES_MAX: usize = 96;
 /// Entries of a JSON-RPC batch; they run one after the other.
 pub const BATCH_ENTRIES_MAX: u32 = 20;
 /// Requests of one `trade_batch`. [spec exchange, Orders: batches]

@@ -24,7 +24,27 @@ pub struct Sample {
     /// Open orders in the book; none may be left before anything reopens.
     pub open_orders: usize,
     pub gate: Gate,
+    pub divergence: Divergence,
 }
+
+/// Signed reports of enrolled attestors that the state is another. [spec safe-mode, STATE_DIVERGED]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Divergence {
+    /// Our own replay came to another state too.
+    pub confirmed: bool,
+    /// Attestors whose report stands.
+    pub attestors: usize,
+}
+
+impl Divergence {
+    /// One report that is not confirmed only alerts: a lone attestor cannot halt the venue.
+    fn is_loss(self) -> bool {
+        self.confirmed || self.attestors >= DIVERGED_ATTESTORS_MIN
+    }
+}
+
+/// Attestors whose reports are a loss without our own replay's word.
+const DIVERGED_ATTESTORS_MIN: usize = 2;
 
 /// The integrity gate before SPOT. [spec safe-mode, The integrity report]
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,6 +86,8 @@ pub struct Guard {
     oracle: Signal,
     /// Since when the oracle is fresh in every market.
     oracle_fresh_since: Option<Ts>,
+    /// What was told of last: reports that stand must not take back an operator's word, more of them must.
+    diverged: Divergence,
     /// The phase step last asked for, so that it is not asked twice while its record is under way.
     asked: Option<(IncidentId, Phase, Ts)>,
 }
@@ -77,7 +99,15 @@ impl Guard {
     /// A guard that has seen no loss yet.
     pub fn new(config: Config) -> Guard {
         let healthy = Signal::Healthy;
-        Guard { config, settlement: healthy, backlog: healthy, oracle: healthy, oracle_fresh_since: None, asked: None }
+        Guard {
+            config,
+            settlement: healthy,
+            backlog: healthy,
+            oracle: healthy,
+            oracle_fresh_since: None,
+            diverged: Divergence::default(),
+            asked: None,
+        }
     }
 
     /// Decides. Call every 100 ms or so; a loss is detected at most that much after its threshold.
@@ -88,11 +118,22 @@ impl Guard {
         {
             lost = lost.with(LossReasons::of(reason));
         }
+        if self.diverges(sample) {
+            lost = lost.with(LossReasons::of(LossReason::StateDiverged));
+        }
         if !lost.is_empty() {
             self.asked = None;
             return vec![Action::Lose(lost)];
         }
         self.reopen(sample).into_iter().collect()
+    }
+
+    /// Whether reports of a difference have become a loss, or a greater one, since the last sample.
+    fn diverges(&mut self, sample: &Sample) -> bool {
+        let before = std::mem::replace(&mut self.diverged, sample.divergence);
+        let greater = sample.divergence > before || !before.is_loss();
+        let known = sample.phase != Phase::Open && sample.reasons.contains(LossReason::StateDiverged) && !sample.resumed;
+        sample.divergence.is_loss() && greater && !known
     }
 
     /// The reasons lost at this sample and not before.
@@ -195,6 +236,7 @@ mod tests {
             resumed: false,
             open_orders: 0,
             gate: Gate::Idle,
+            divergence: Divergence::default(),
         };
         let mut log = vec![];
         for step in 0..total_ms / 100 {
@@ -326,6 +368,24 @@ mod tests {
             4200 SPOT
             5700 REDUCE_ONLY"#]]
         .assert_eq(&lines(log));
+    }
+
+    #[test]
+    fn one_unconfirmed_report_of_a_difference_is_no_loss_two_attestors_or_our_own_replay_are() {
+        let reports = |script: &'static [(u64, bool, usize)]| {
+            let log = walk(20_000, move |ms, sample| {
+                let now = script.iter().rfind(|(from, ..)| ms >= *from).copied().unwrap_or_default();
+                sample.divergence = Divergence { confirmed: now.1, attestors: now.2 };
+                sample.resumed = ms >= 10_000 || !sample.reasons.contains(LossReason::StateDiverged);
+            });
+            log.into_iter().filter(|line| line.contains("lose") || line.contains("OPEN")).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(reports(&[(5_000, false, 1)]), "4100 OPEN");
+        // Reports that stand do not undo what the operator then says; a third attestor does.
+        assert_eq!(reports(&[(5_000, false, 1), (6_000, false, 2)]), "4100 OPEN, 6000 lose [StateDiverged], 13200 OPEN");
+        assert_eq!(reports(&[(5_000, true, 1)]), "4100 OPEN, 5000 lose [StateDiverged], 13200 OPEN");
+        let third = reports(&[(5_000, false, 2), (18_000, false, 3)]);
+        assert_eq!(third, "4100 OPEN, 5000 lose [StateDiverged], 13200 OPEN, 18000 lose [StateDiverged]");
     }
 
     #[test]

@@ -7,4 +7,4 @@ mod config;
 mod decide;
 
 pub use config::{Config, PhaseTimings, Thresholds};
-pub use decide::{Action, Gate, Guard, Sample};
+pub use decide::{Action, Divergence, Gate, Guard, Sample};

@@ -6,7 +6,7 @@
 mod local;
 pub mod model;
 
-pub use local::{JournalReader, LocalJournal, Options, SyncedLength};
+pub use local::{JournalReader, LocalJournal, Options, StoredRecord, SyncedLength};
 
 use keel_types::{Bytes32, Record, Seq, Ts};
 use std::path::PathBuf;

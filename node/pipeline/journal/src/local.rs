@@ -1,10 +1,11 @@
 use crate::{Journal, JournalError, Replay, Tail, check_continues};
 use keel_types::{Bytes32, Record, Seq, Ts};
-use rocksdb::{DB, Direction, IteratorMode, WriteOptions};
+use rocksdb::{DB, Direction, IteratorMode, WriteBatch, WriteOptions};
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Memtable of the journal's own RocksDB. 64 MiB: about a minute of full load per flush, and a flush is the only compaction work.
 const WRITE_BUFFER_BYTES: usize = 64 << 20;
@@ -32,6 +33,8 @@ pub struct LocalJournal {
     tail: Option<Tail>,
     /// Set by a failed append and never cleared.
     broken: bool,
+    /// Last command of the last record whose append has returned; readers see no further.
+    durable: Arc<AtomicU64>,
     synced: Option<SyncedLength>,
 }
 
@@ -56,30 +59,47 @@ impl LocalJournal {
         write.set_sync(options.sync);
         let synced = options.note_synced_length.then(|| SyncedLength::create(path)).transpose();
         let synced = synced.map_err(|e| open_error(e.to_string()))?.filter(|_| options.sync);
-        Ok(LocalJournal { db: Arc::new(db), write, tail, broken: false, synced })
+        // What an unclean stop left in the log was written to a synced file by the opening.
+        let durable = Arc::new(AtomicU64::new(tail.map_or(0, |tail| tail.last_seq.0)));
+        Ok(LocalJournal { db: Arc::new(db), write, tail, broken: false, durable, synced })
     }
 
     /// A reader over the same open database, for another thread.
     pub fn reader(&self) -> JournalReader {
-        JournalReader { db: self.db.clone() }
+        JournalReader { db: self.db.clone(), durable: self.durable.clone() }
+    }
+
+    /// Appends records that follow each other, all of them or none, with one sync: what a follower is given at once.
+    ///
+    /// # Errors
+    /// As [Journal::append]. A record that does not continue the chain is refused with all the others, and the journal stays usable.
+    pub fn append_all(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        if self.broken {
+            return Err(JournalError::Sticky);
+        }
+        let (mut tail, mut batch) = (self.tail, WriteBatch::default());
+        for record in records {
+            check_continues(tail.as_ref(), record)?;
+            tail = Some(Tail::of(record));
+            batch.put(record.first_seq.0.to_be_bytes(), record.encode());
+        }
+        let Some(first) = records.first() else { return Ok(()) };
+        self.db.write_opt(batch, &self.write).map_err(|e| {
+            self.broken = true;
+            JournalError::Append { first_seq: first.first_seq, why: e.to_string() }
+        })?;
+        if let Some(synced) = &mut self.synced {
+            synced.note();
+        }
+        self.durable.store(tail.map_or(0, |tail| tail.last_seq.0), Ordering::Release);
+        self.tail = tail;
+        Ok(())
     }
 }
 
 impl Journal for LocalJournal {
     fn append(&mut self, record: &Record) -> Result<(), JournalError> {
-        if self.broken {
-            return Err(JournalError::Sticky);
-        }
-        check_continues(self.tail.as_ref(), record)?;
-        self.db.put_opt(record.first_seq.0.to_be_bytes(), record.encode(), &self.write).map_err(|e| {
-            self.broken = true;
-            JournalError::Append { first_seq: record.first_seq, why: e.to_string() }
-        })?;
-        if let Some(synced) = &mut self.synced {
-            synced.note();
-        }
-        self.tail = Some(Tail::of(record));
-        Ok(())
+        self.append_all(std::slice::from_ref(record))
     }
 
     fn tail(&self) -> Option<Tail> {
@@ -97,6 +117,15 @@ impl Replay for LocalJournal {
 #[derive(Clone)]
 pub struct JournalReader {
     db: Arc<DB>,
+    durable: Arc<AtomicU64>,
+}
+
+/// A record as it stands in the journal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredRecord {
+    pub first_seq: Seq,
+    /// [Record::encode].
+    pub bytes: Vec<u8>,
 }
 
 impl JournalReader {
@@ -104,7 +133,47 @@ impl JournalReader {
     pub fn open_read_only(path: &Path) -> Result<JournalReader, JournalError> {
         let open_error = |why: String| JournalError::Open { path: path.to_owned(), why };
         let db = DB::open_for_read_only(&rocksdb::Options::default(), path, false).map_err(|e| open_error(e.to_string()))?;
-        Ok(JournalReader { db: Arc::new(db) })
+        let reader = JournalReader { db: Arc::new(db), durable: Arc::default() };
+        reader.durable.store(reader.tail()?.map_or(0, |tail| tail.last_seq.0), Ordering::Release);
+        Ok(reader)
+    }
+
+    /// Last command whose record is durable; 0 when there is none. Only grows.
+    pub fn durable(&self) -> Seq {
+        Seq(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Whether a durable record begins with `seq`, or the next one will.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn begins_at(&self, seq: Seq) -> Result<bool, JournalError> {
+        let durable = self.durable();
+        if seq.0 > durable.0 {
+            return Ok(seq == durable.next());
+        }
+        let found = self.db.get_pinned(seq.0.to_be_bytes());
+        Ok(found.map_err(|e| JournalError::Corrupt { seq, why: e.to_string() })?.is_some())
+    }
+
+    /// The durable records that begin at or after `from`, as they are stored, in order: as many as fit `bytes_max`, at least one if
+    /// there is one. Not decoded: whoever gets them checks the chain.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn page(&self, from: Seq, bytes_max: usize) -> Result<Vec<StoredRecord>, JournalError> {
+        let (start, durable) = (from.0.to_be_bytes(), self.durable());
+        let (mut page, mut size) = (Vec::new(), 0);
+        for item in self.db.iterator(IteratorMode::From(&start, Direction::Forward)) {
+            let (key, value) = item.map_err(|e| JournalError::Corrupt { seq: from, why: e.to_string() })?;
+            let first_seq = first_seq(&key)?;
+            if first_seq > durable || (!page.is_empty() && size + value.len() > bytes_max) {
+                break;
+            }
+            size += value.len();
+            page.push(StoredRecord { first_seq, bytes: value.into_vec() });
+        }
+        Ok(page)
     }
 
     /// The last record's place in the chain.
@@ -134,13 +203,17 @@ impl Replay for JournalReader {
     }
 }
 
+fn first_seq(key: &[u8]) -> Result<Seq, JournalError> {
+    let key = key.try_into().map_err(|_| JournalError::Corrupt { seq: Seq(0), why: "a key is not 8 bytes".into() })?;
+    Ok(Seq(u64::from_be_bytes(key)))
+}
+
 fn decode(key: &[u8], value: &[u8]) -> Result<Record, JournalError> {
-    let corrupt = |seq: u64, why: String| JournalError::Corrupt { seq: Seq(seq), why };
-    let key: [u8; 8] = key.try_into().map_err(|_| corrupt(0, "a key is not 8 bytes".into()))?;
-    let seq = u64::from_be_bytes(key);
-    let record = Record::decode(value).map_err(|e| corrupt(seq, e.to_string()))?;
-    if record.first_seq.0 != seq {
-        return Err(corrupt(seq, format!("the record says it begins at {}", record.first_seq)));
+    let seq = first_seq(key)?;
+    let corrupt = |why: String| JournalError::Corrupt { seq, why };
+    let record = Record::decode(value).map_err(|e| corrupt(e.to_string()))?;
+    if record.first_seq != seq {
+        return Err(corrupt(format!("the record says it begins at {}", record.first_seq)));
     }
     Ok(record)
 }

@@ -1,6 +1,6 @@
 //! What a journal promises, on a real RocksDB.
 
-use keel_journal::{Journal, JournalError, LocalJournal, Options, Replay, SyncedLength};
+use keel_journal::{Journal, JournalError, JournalReader, LocalJournal, Options, Replay, StoredRecord, SyncedLength};
 use keel_types::{Bytes32, Command, Record, Seq, Ts};
 
 fn record(journal: &impl Journal, commands: usize) -> Record {
@@ -39,6 +39,54 @@ fn appended_records_are_read_back_in_order_after_reopening() {
     assert_eq!(journal.tail().unwrap().last_seq, Seq(6));
     assert_eq!(read(&journal, Seq(1), Bytes32::default()), written);
     assert_eq!(read(&journal, Seq(5), written[1].hash()), written[2..]);
+}
+
+#[test]
+fn a_reader_sees_durable_records_page_by_page_as_they_are_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    let reader = journal.reader();
+    assert_eq!(
+        (reader.durable(), reader.begins_at(Seq(1)).unwrap(), reader.page(Seq(1), 1).unwrap()),
+        (Seq(0), true, vec![])
+    );
+    let mut written = vec![];
+    for commands in [1, 3, 2, 1, 4] {
+        let next = record(&journal, commands);
+        journal.append(&next).unwrap();
+        written.push(next);
+    }
+    assert_eq!(reader.durable(), Seq(11));
+    let begins: Vec<u64> = (0..=14).filter(|seq| reader.begins_at(Seq(*seq)).unwrap()).collect();
+    assert_eq!(begins, [1, 2, 5, 7, 8, 12]);
+    let stored: Vec<_> = written.iter().map(|r| StoredRecord { first_seq: r.first_seq, bytes: r.encode() }).collect();
+    assert_eq!(reader.page(Seq(1), usize::MAX).unwrap(), stored);
+    assert_eq!(reader.page(Seq(3), usize::MAX).unwrap(), stored[2..], "from the next record on");
+    assert_eq!(reader.page(Seq(2), 1).unwrap(), stored[1..2], "at least one");
+    assert_eq!(reader.page(Seq(2), stored[1].bytes.len() + stored[2].bytes.len()).unwrap(), stored[1..3]);
+    drop((journal, reader));
+    assert_eq!(JournalReader::open_read_only(dir.path()).unwrap().durable(), Seq(11));
+}
+
+#[test]
+fn records_are_appended_together_or_not_at_all() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (mut leader, mut follower) = (open(first.path()), open(second.path()));
+    let mut written = vec![];
+    for commands in [1, 3, 2] {
+        let next = record(&leader, commands);
+        leader.append(&next).unwrap();
+        written.push(next);
+    }
+    let mut forged = written.clone();
+    forged[1].ts = Ts(forged[1].ts.0 + 1);
+    assert!(matches!(follower.append_all(&forged), Err(JournalError::Corrupt { seq: Seq(5), .. })), "its successor's link");
+    assert!(matches!(follower.append_all(&written[1..]), Err(JournalError::OutOfOrder { .. })));
+    assert_eq!(follower.tail(), None);
+    follower.append_all(&written).unwrap();
+    follower.append_all(&[]).unwrap();
+    assert_eq!((follower.tail(), follower.reader().durable()), (leader.tail(), Seq(6)));
+    assert_eq!(read(&follower, Seq(1), Bytes32::default()), written);
 }
 
 #[test]

@@ -13,5 +13,5 @@ mod run;
 pub use clock::{Clock, ClockError};
 pub use halt::{Halt, Loss};
 pub use order::order_batch;
-pub use recover::{RecoverError, Recovered, Start, recover};
+pub use recover::{RecoverError, Recovered, Start, execute_record, recover};
 pub use run::{Config, Control, Outputs, ReleaseSink, Sequencer, SnapshotDue, SnapshotSink, Stop};

@@ -77,7 +77,11 @@ pub fn recover(
     }
 }
 
-fn execute_record(engine: &mut Engine, record: &Record) -> Result<Released, RecoverError> {
+/// Executes a record of the journal again. After an error the engine is as it was before the command that failed.
+///
+/// # Errors
+/// [RecoverError::Command]: the command breaks this engine, or is a `SealBlock` with another digest.
+pub fn execute_record(engine: &mut Engine, record: &Record) -> Result<Released, RecoverError> {
     let mut executed = Vec::with_capacity(record.commands.len());
     for (i, command) in record.commands.iter().enumerate() {
         let seq = Seq(record.first_seq.0 + i as u64);

@@ -3,6 +3,7 @@
 //! Everything here is in neutral words: blocks are numbers and 32-byte hashes, addresses and field elements are felts, and a
 //! word of an event is 32 bytes, since on Ethereum it need not be a felt.
 
+use crate::attestation::Attestors;
 use crate::config::SettlementKeys;
 use crate::error::{CheckError, L1Error, SendError};
 use crate::{ethereum, starknet};
@@ -170,6 +171,11 @@ impl L1 {
     /// Whether the registry holds the fact valid.
     pub async fn is_attested(&self, fact: Bytes32) -> Result<bool, L1Error> {
         on_layer!(self, L1, reader => reader.is_attested(fact).await)
+    }
+
+    /// Who may attest, and how many it takes.
+    pub(crate) async fn attestors(&self) -> Result<Attestors, L1Error> {
+        on_layer!(self, L1, reader => reader.attestors().await)
     }
 
     /// The bridge's counter and its balance of a token, at one block. Units of the token; a balance beyond 128 bits is the

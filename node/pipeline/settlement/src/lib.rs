@@ -15,6 +15,7 @@
 //! [`Inbox`]: keel_ingress::Inbox
 #![forbid(unsafe_code)]
 
+pub mod attestation;
 mod backlog;
 mod backoff;
 mod config;

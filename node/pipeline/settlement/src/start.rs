@@ -1,5 +1,6 @@
 //! Configuration in, running loops and a handle out.
 
+use crate::attestation::Desk;
 use crate::backlog::{Backlog, backlog};
 use crate::config::SettlementConfig;
 use crate::deposits::DepositWatcher;
@@ -47,6 +48,7 @@ struct Shared {
     view: View,
     store: Store,
     building: Arc<Building>,
+    desk: Arc<Desk>,
     engine: Arc<EngineFacts>,
     scan_from: u64,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -84,11 +86,13 @@ pub fn start(config: &SettlementConfig, parts: Parts, runtime: &tokio::runtime::
         anchor: None,
         not_before: None,
     };
+    let desk = Arc::new(Desk::new(parts.store.clone(), &parts.genesis));
     let sender = Sender::new(&l1, &config.keys, poll, config.replace_after)?;
     let submitter = Submitter {
         l1: l1.clone(),
         store: parts.store.clone(),
         building: building.clone(),
+        desk: desk.clone(),
         sender,
         keys: config.keys.clone(),
         view: view.clone(),
@@ -106,7 +110,7 @@ pub fn start(config: &SettlementConfig, parts: Parts, runtime: &tokio::runtime::
         runtime.spawn(submitter.run()),
     ];
     let (store, engine, scan_from) = (parts.store, parts.engine, config.scan_from);
-    Ok(Handle(Arc::new(Shared { l1, view, store, building, engine, scan_from, tasks: Mutex::new(tasks) })))
+    Ok(Handle(Arc::new(Shared { l1, view, store, building, desk, engine, scan_from, tasks: Mutex::new(tasks) })))
 }
 
 impl Handle {
@@ -144,6 +148,11 @@ impl Handle {
     /// Where a batch is; `None` while it was not submitted, or when its row cannot be read. One row of the store.
     pub fn submission(&self, batch: BatchId) -> Option<Submission> {
         Submission::of(&self.0.store.batch_header(batch).ok()??)
+    }
+
+    /// Where attestors' signatures go, and what they are told.
+    pub fn desk(&self) -> Arc<Desk> {
+        self.0.desk.clone()
     }
 
     /// Ends the batch that reaches `height` there.

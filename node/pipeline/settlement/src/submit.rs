@@ -3,10 +3,11 @@
 //! Each cycle begins by asking the contract where it is, and does what brings it one step further. A step that was cut
 //! off anywhere, by an error, a crash or a reorganisation, is therefore simply done again, or found to be done.
 
+use crate::attestation::{Desk, Gathering};
 use crate::backoff::Backoff;
 use crate::config::SettlementKeys;
 use crate::error::{CheckError, L1Error, Refusal, SendError};
-use crate::layer::{Cursor, Inclusion, L1, Sender};
+use crate::layer::{Cursor, FactSignature, Inclusion, L1, Sender};
 use crate::note::{Note, NoteInclusion};
 use crate::start::{EngineFacts, OnLoss};
 use crate::view::{SubmitterState, View};
@@ -102,6 +103,7 @@ pub(crate) struct Submitter {
     pub(crate) l1: L1,
     pub(crate) store: Store,
     pub(crate) building: Arc<Building>,
+    pub(crate) desk: Arc<Desk>,
     pub(crate) sender: Sender,
     pub(crate) keys: SettlementKeys,
     pub(crate) view: View,
@@ -160,8 +162,7 @@ impl Submitter {
         let unconfirmed = self.follow(&cursor, settled).await?;
         let next = BatchId(settled.map_or(0, |batch| batch.0 + 1));
         if let Some((header, batch)) = Batch::load(&self.store, next)? {
-            self.bring(&header, &batch).await?;
-            return Ok(Pace::Again);
+            return self.bring(&header, &batch).await;
         }
         Ok(Pace::Wait(unconfirmed.map_or(SubmitterState::Idle, SubmitterState::WaitingForConfirmations)))
     }
@@ -176,6 +177,7 @@ impl Submitter {
             Err(error) => return Err(error.into()),
         }
         self.l1.check_roles(&self.keys).await?;
+        self.desk.know(self.l1.attestors().await?);
         self.checked = true;
         Ok(())
     }
@@ -341,12 +343,15 @@ impl Submitter {
     }
 
     /// Attests the next batch and gets it onto the contract.
-    async fn bring(&self, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {
+    async fn bring(&self, header: &BatchHeader, batch: &Batch) -> Result<Pace, CycleError> {
         if !self.messages_wait(header, batch).await? {
-            return Ok(());
+            return Ok(Pace::Again);
         }
-        self.attest(header, batch).await?;
-        self.submit(header, batch).await
+        if let Some(gathered) = self.attest(header, batch).await? {
+            return Ok(Pace::Wait(SubmitterState::Attesting { batch: header.batch, gathered }));
+        }
+        self.submit(header, batch).await?;
+        Ok(Pace::Again)
     }
 
     /// The whole update fails if one message does not wait on the contract. `false`: an earlier transaction of ours brought the
@@ -377,18 +382,31 @@ impl Submitter {
         Ok(true)
     }
 
-    async fn attest(&self, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {
+    /// Brings k signatures to the registry; gives how far they are while there are fewer.
+    async fn attest(&self, header: &BatchHeader, batch: &Batch) -> Result<Option<Gathered>, CycleError> {
         let (id, fact) = (header.batch, batch.fact);
         if !self.l1.is_attested(fact).await? {
-            self.view.submitter(SubmitterState::Attesting(id));
-            let signature = self.keys.sign(&self.l1.genesis().settlement, fact)?;
-            self.sender.attest(fact, &[signature]).await?;
+            // The set may have changed since the last batch.
+            self.desk.know(self.l1.attestors().await?);
+            // The node's own key is one of n.
+            let own = self.keys.sign(&self.l1.genesis().settlement, fact)?;
+            self.desk.keep_own(Attestation { batch: id, fact, attestor: AttestorId(own.attestor), signature: own.bytes })?;
+            let attestations = match self.desk.gather(id, fact)? {
+                Some(Gathering::Enough(attestations)) => attestations,
+                Some(Gathering::Missing(gathered)) => return Ok(Some(gathered)),
+                None => return Err(CycleError::Blocked("the attestors are not known yet".into())),
+            };
+            let gathered = Gathered { have: attestations.len(), need: attestations.len() };
+            self.view.submitter(SubmitterState::Attesting { batch: id, gathered });
+            let signature = |a: Attestation| FactSignature { attestor: a.attestor.0, bytes: a.signature };
+            let signatures: Vec<_> = attestations.into_iter().map(signature).collect();
+            self.sender.attest(fact, &signatures).await?;
         }
         if header.status == BatchStatus::Built {
             self.store.set_batch_status(id, BatchStatus::Attested, header.note.clone())?;
             tracing::info!(batch = %id, fact = %batch.fact, "batch attested");
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn submit(&self, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {

@@ -2,7 +2,7 @@
 
 use crate::deposits::nonce;
 use crate::layer::DepositLog;
-use keel_types::{BatchId, Bytes32};
+use keel_types::{BatchId, Bytes32, Gathered};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -41,7 +41,11 @@ pub enum SubmitterState {
     Starting,
     /// Everything built is on the contract and confirmed.
     Idle,
-    Attesting(BatchId),
+    /// Waits for attestors to sign a batch, or brings their signatures to the registry.
+    Attesting {
+        batch: BatchId,
+        gathered: Gathered,
+    },
     Submitting(BatchId),
     WaitingForConfirmations(BatchId),
     /// The contract is ahead of the blocks in our store, which are being rebuilt.
@@ -59,7 +63,9 @@ impl fmt::Display for SubmitterState {
         match self {
             SubmitterState::Starting => f.write_str("starting"),
             SubmitterState::Idle => f.write_str("idle"),
-            SubmitterState::Attesting(batch) => write!(f, "attesting batch {batch}"),
+            SubmitterState::Attesting { batch, gathered: Gathered { have, need } } => {
+                write!(f, "{have} of {need} attestations for batch {batch}")
+            }
             SubmitterState::Submitting(batch) => write!(f, "submitting batch {batch}"),
             SubmitterState::WaitingForConfirmations(batch) => write!(f, "waiting for confirmations of batch {batch}"),
             SubmitterState::CatchingUp => f.write_str("waiting for blocks that the contract already has"),

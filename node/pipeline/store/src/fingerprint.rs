@@ -1,7 +1,9 @@
 //! Comparing two stores row by row: a store is a function of the journal, so two nodes' stores are equal to the byte.
 
 use crate::error::StoreError;
-use crate::keys::{BATCH_CHANGES, BATCH_ENDS, BATCH_FIRST_CHANGES, BATCH_HEADERS, BATCHES, TABLES};
+use crate::keys::{
+    ATTESTATIONS, BATCH_CHANGES, BATCH_ENDS, BATCH_FIRST_CHANGES, BATCH_HEADERS, BATCHES, DIVERGENCES, TABLES,
+};
 use crate::store::Store;
 use keel_types::Bytes32;
 
@@ -15,13 +17,15 @@ pub struct TableFingerprint {
 }
 
 impl Store {
-    /// Every table that the journal alone determines. Batches are left out: how far one has come is the settlement layer's to say.
+    /// Every table that the journal alone determines. Batches are left out, how far one has come is the settlement layer's to say; and
+    /// what attestors sent.
     ///
     /// # Errors
     /// The database.
     pub fn fingerprint(&self) -> Result<Vec<TableFingerprint>, StoreError> {
-        const OF_BATCHES: [&str; 5] = [BATCHES, BATCH_HEADERS, BATCH_ENDS, BATCH_CHANGES, BATCH_FIRST_CHANGES];
-        let derived = TABLES.iter().filter(|table| !OF_BATCHES.contains(table));
+        const OTHERS: [&str; 7] =
+            [BATCHES, BATCH_HEADERS, BATCH_ENDS, BATCH_CHANGES, BATCH_FIRST_CHANGES, ATTESTATIONS, DIVERGENCES];
+        let derived = TABLES.iter().filter(|table| !OTHERS.contains(table));
         derived.map(|table| self.table_fingerprint(table)).collect()
     }
 

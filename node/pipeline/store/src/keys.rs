@@ -27,6 +27,8 @@
 //! | `aliases` | alias | the address or key it stands for; in a replica only |
 //! | `batch_changes` | number of the change | batch, status and note it got |
 //! | `batch_first_changes` | batch | number of the change that made it |
+//! | `attestations` | batch, attestor | attestation |
+//! | `divergences` | attestor | its newest report |
 
 use keel_commitment::Felt;
 use keel_types::Height;
@@ -70,6 +72,8 @@ pub(crate) const BATCH_ENDS: &str = "batch_ends";
 pub(crate) const ALIASES: &str = "aliases";
 pub(crate) const BATCH_CHANGES: &str = "batch_changes";
 pub(crate) const BATCH_FIRST_CHANGES: &str = "batch_first_changes";
+pub(crate) const ATTESTATIONS: &str = "attestations";
+pub(crate) const DIVERGENCES: &str = "divergences";
 
 /// Every table.
 pub(crate) const TABLES: &[&str] = &[
@@ -112,6 +116,8 @@ pub(crate) const TABLES: &[&str] = &[
     BATCH_CHANGES,
     BATCH_FIRST_CHANGES,
     ALIASES,
+    ATTESTATIONS,
+    DIVERGENCES,
 ];
 
 /// A key put together from parts.

@@ -9,6 +9,7 @@
 //! What is deliberately absent: the order book, balances as the engine sees them (read the published view), and any
 //! decision. Blocks are built by `keel-blocks`; this crate keeps what it is given, in one write per block.
 
+mod attestations;
 mod batches;
 mod blocks;
 mod candles;

@@ -3,6 +3,7 @@ mod admin;
 mod bridge;
 mod chain;
 mod conformance;
+mod follow;
 mod http;
 mod keel;
 mod node;

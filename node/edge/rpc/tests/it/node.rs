@@ -1,4 +1,5 @@
-//! A node without a journal: what was executed is released at once. Everything else is the real part.
+//! A node whose commands are not journaled: what was executed is released at once. Everything else is the real part. Its journal, which
+//! followers read, holds what a test appends to it.
 use crate::http::{Error, call};
 use crate::openrpc::Document;
 use keel_blocks::{BlockWorker, Wait, WorkerConfig};
@@ -10,6 +11,7 @@ use keel_ingress::queue::{Answer, Inbox, InboxCapacity, InboxReceiver, Shed};
 use keel_ingress::register::account_address;
 use keel_ingress::verify::public_key;
 use keel_ingress::{Domain, Ingress, IngressConfig, MessageKind, decode};
+use keel_journal::{LocalJournal, Options};
 use keel_rpc::*;
 use keel_store::{BatchHeader, HistoryWriter, OpenBlock, OpenTransaction, Receipt, Store, Transaction};
 use keel_types::*;
@@ -23,6 +25,7 @@ use tokio::sync::oneshot;
 
 pub const DEV_GENESIS: &str = include_str!("../../../../../genesis/dev.json");
 pub const SECRET: &str = "0x5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed";
+pub const FOLLOWER_SECRET: &str = "0xf0110f0110f0110f0110f0110f0110f0110f0110f0110f0110f0110f0110f011";
 
 /// What stood in the open block.
 pub struct Opened {
@@ -47,6 +50,8 @@ pub struct Node {
     pub published: Published,
     pub inbox: Inbox,
     pub status: Arc<Status>,
+    pub journal: Mutex<LocalJournal>,
+    pub desk: Arc<Desk>,
     pub public: SocketAddr,
     pub admin: SocketAddr,
     blocks: Option<BlockWorker>,
@@ -85,6 +90,30 @@ impl NodeStatus for Status {
         let (hash, block) = batch.note.split_first_chunk::<32>()?;
         let l1_block = block.try_into().ok().map(u64::from_be_bytes);
         Some(Submission { l1_tx_hash: Bytes32(*hash), l1_block })
+    }
+}
+
+/// Settlement's part of the admin port: keeps what it is given, and knows batches 0 to 4 by name only.
+#[derive(Default)]
+pub struct Desk {
+    pub taken: Mutex<(Vec<Attestation>, Vec<DivergenceReport>)>,
+}
+
+impl AttestationDesk for Desk {
+    fn batches(&self, _: BatchId, _: AttestorId) -> Result<Announced, keel_batches::BatchError> {
+        Ok(Announced { unconfirmed_from: BatchId(3), batches: vec![] })
+    }
+    fn attest(&self, attestation: Attestation) -> Result<Gathered, AttestationRefusal> {
+        if attestation.batch > BatchId(4) {
+            return Err(AttestationRefusal::UnknownBatch);
+        }
+        let mut taken = self.taken.lock().expect("no test panics while holding it");
+        taken.0.push(attestation);
+        Ok(Gathered { have: taken.0.len(), need: 2 })
+    }
+    fn diverged(&self, report: DivergenceReport) -> Result<(), AttestationRefusal> {
+        self.taken.lock().expect("no test panics while holding it").1.push(report);
+        Ok(())
     }
 }
 
@@ -129,7 +158,7 @@ impl Node {
     pub fn start() -> Node {
         let genesis = Arc::new(keel_contracts::genesis::load(DEV_GENESIS).expect("the development genesis is valid"));
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let store = Store::open(dir.path(), genesis.hash()).expect("a new store");
+        let store = Store::open(&dir.path().join("store"), genesis.hash()).expect("a new store");
         let (engine, genesis_writes) = Engine::new(&genesis);
         let view = View::of_engine(genesis.clone(), &engine);
         let published = Published::new(view.clone());
@@ -171,7 +200,14 @@ impl Node {
         };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let secret = JwtSecret::from_hex(SECRET).expect("a good secret");
-        let config = Config { public: any, admin: Some(AdminConfig { listen: any, secret }) };
+        let journal = LocalJournal::open(&dir.path().join("journal"), Options::default()).expect("a new journal");
+        let desk = Arc::new(Desk::default());
+        let follower = FollowerConfig {
+            secret: JwtSecret::from_hex(FOLLOWER_SECRET).expect("a good secret"),
+            journal: journal.reader(),
+            desk: desk.clone(),
+        };
+        let config = Config { public: any, admin: Some(AdminConfig { listen: any, secret, follower: Some(follower) }) };
         let guard = Arc::new(Guard { inbox: inbox.clone(), published: published.clone() });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let handles = runtime.block_on(keel_rpc::start(context, config, guard)).expect("ports are free");
@@ -182,6 +218,8 @@ impl Node {
             published,
             inbox,
             status,
+            journal: Mutex::new(journal),
+            desk,
             public,
             admin,
             blocks: Some(blocks),

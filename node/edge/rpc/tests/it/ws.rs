@@ -25,11 +25,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Ws {
     /// Connects; `version` is that of the document, `v0.9.0`.
     pub fn open(address: SocketAddr, path: &str, version: &'static str) -> Ws {
+        Ws { spec: spec_of(version), ..Ws::open_with(address, path, &[]) }
+    }
+
+    /// Connects with more headers; nothing is checked against a document.
+    pub fn open_with(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Ws {
+        let (socket, status) = Ws::handshake(address, path, headers);
+        assert_eq!(status, 101);
+        Ws { socket, spec: None, last_id: 0, waiting: VecDeque::new(), checked: Cell::new(0) }
+    }
+
+    /// Asks for a WebSocket; the status of the answer.
+    pub fn handshake(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (TcpStream, u16) {
         let mut socket = TcpStream::connect(address).expect("the server listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
         );
         socket.write_all(head.as_bytes()).expect("sent");
         let (mut answer, mut byte) = (Vec::new(), [0]);
@@ -37,8 +50,9 @@ impl Ws {
             socket.read_exact(&mut byte).expect("an answer");
             answer.push(byte[0]);
         }
-        assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
-        Ws { socket, spec: spec_of(version), last_id: 0, waiting: VecDeque::new(), checked: Cell::new(0) }
+        let answer = String::from_utf8_lossy(&answer);
+        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+        (socket, status)
     }
 
     fn write_frame(&mut self, opcode: u8, payload: &[u8]) {
@@ -163,6 +177,11 @@ impl Ws {
         self.check(|spec| assert_notification(spec, &method, &message["params"]));
         let id = message["params"]["subscription_id"].as_str().expect("a subscription").to_owned();
         (method, id, message["params"]["result"].take())
+    }
+
+    /// The next notification, as it came.
+    pub fn notification(&mut self) -> Value {
+        self.waiting.pop_front().unwrap_or_else(|| self.receive())
     }
 
     /// The next one, which must be of this subscription.

@@ -32,8 +32,10 @@ pub struct DevKeys {
     pub deployer: PrivateKeySigner,
     /// Becomes the operator.
     pub submitter: AlloyAddress,
-    /// Becomes the one attestor.
-    pub attestor: AlloyAddress,
+    /// The attestors, ascending.
+    pub attestors: Vec<AlloyAddress>,
+    /// How many of them make a fact valid.
+    pub threshold: u64,
     /// May pause deposits.
     pub guardian: AlloyAddress,
 }
@@ -98,7 +100,7 @@ async fn deploy_contracts(provider: &DynProvider, genesis: &Genesis, keys: &DevK
         at_address("TestToken", asset.token, *token.address())?;
     }
     let delay = U256::from(ATTESTORS_CHANGE_DELAY_S);
-    let registry = AttestationRegistry::deploy(provider.clone(), vec![keys.attestor], U256::ONE, delay)
+    let registry = AttestationRegistry::deploy(provider.clone(), keys.attestors.clone(), U256::from(keys.threshold), delay)
         .await
         .map_err(failed("AttestationRegistry"))?;
     at_address("AttestationRegistry", genesis.settlement.registry, *registry.address())?;

@@ -1,6 +1,7 @@
 //! Ethereum as this crate reads it: typed questions, typed answers, no state.
 
 use super::Keys;
+use crate::attestation::{self, Attestors, attestor_of};
 use crate::error::{CheckError, L1Error};
 use crate::layer::{BlockTag, BridgeEvent, Cursor, DepositLog, Inclusion};
 use alloy::contract::CallBuilder;
@@ -196,6 +197,12 @@ impl Reader {
     }
 
     /// Whether the registry holds the fact valid.
+    pub(crate) async fn attestors(&self) -> Result<Attestors, L1Error> {
+        let members = ask(self.registry.attestors()).await?.into_iter().map(attestor_of).collect();
+        let threshold = ask(self.registry.threshold()).await?;
+        attestation::attestors(members, usize::try_from(threshold).unwrap_or(usize::MAX))
+    }
+
     pub(crate) async fn is_attested(&self, fact: Bytes32) -> Result<bool, L1Error> {
         ask(self.registry.isValid(fact.0.into())).await
     }

@@ -1,6 +1,7 @@
 //! Starknet as this crate reads it: typed questions, typed answers, no state.
 
 use super::Keys;
+use crate::attestation::{self, Attestors};
 use crate::error::{CheckError, L1Error};
 use crate::layer::{BlockTag, BridgeEvent, Cursor, DepositLog, Inclusion};
 use keel_contracts::starknet::settlement::{
@@ -8,7 +9,7 @@ use keel_contracts::starknet::settlement::{
     read_message_waits, read_u256,
 };
 use keel_contracts::starknet::{config_hash, program_hash};
-use keel_types::{Bytes32, Felt, Genesis, Height, L1Address};
+use keel_types::{AttestorId, Bytes32, Felt, Genesis, Height, L1Address};
 use starknet::core::types::{
     BlockId, BlockTag as Tag, EmittedEvent, EventFilter, FunctionCall, MaybePreConfirmedBlockWithTxHashes, StarknetError,
 };
@@ -191,6 +192,19 @@ impl Reader {
         let core = self.genesis.settlement.core;
         let call = ContractCall::new(core, "appchain_to_sn_messages", vec![felt(hash)]);
         read_message_claimable(&self.call(call, latest()).await?).ok_or(shape("appchain_to_sn_messages"))
+    }
+
+    /// Who may attest, and how many it takes.
+    pub(crate) async fn attestors(&self) -> Result<Attestors, L1Error> {
+        let registry = self.genesis.settlement.registry;
+        let answer = self.call(ContractCall::new(registry, "attestors", vec![]), latest()).await?;
+        // An array: its length, then its elements.
+        let members = match answer.split_first() {
+            Some((length, members)) if *length == Felt::from(members.len()) => members,
+            _ => return Err(shape("attestors")),
+        };
+        let threshold = u64::try_from(self.one(registry, "threshold", vec![]).await?).map_err(|_| shape("threshold"))?;
+        attestation::attestors(members.iter().copied().map(AttestorId).collect(), threshold as usize)
     }
 
     /// Whether the registry holds the fact valid.

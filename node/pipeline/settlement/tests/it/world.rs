@@ -108,7 +108,8 @@ impl World {
         let dev = DevKeys {
             deployer: DEPLOYER.parse().unwrap(),
             submitter: keys.submitter.address(),
-            attestor: keys.attestor.address(),
+            attestors: vec![keys.attestor.address()],
+            threshold: 1,
             guardian: AlloyAddress::ZERO,
         };
         deploy_dev(&anvil.url, &genesis, &dev).await.unwrap();
