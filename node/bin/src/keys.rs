@@ -11,23 +11,40 @@ pub struct Keys {
     pub block: Felt,
     /// Sign prices, in genesis order. Only `keel publish` uses them.
     pub publishers: Vec<Felt>,
-    /// Signs attestations (secp256k1, 0x and 64 hex digits).
+    /// Signs attestations (0x and 64 hex digits, on the curve of the settlement layer).
     pub attestor: String,
-    /// Sends settlement transactions (secp256k1).
-    pub submitter: String,
+    /// Sends settlement transactions.
+    pub submitter: LayerKey,
     /// Deploys the contracts of a development chain.
-    pub deployer: String,
+    pub deployer: LayerKey,
     /// May pause deposits of a development chain.
-    pub guardian: String,
+    pub guardian: LayerKey,
     /// Brings money to a development chain.
-    pub depositor: String,
+    pub depositor: LayerKey,
+}
+
+/// An account on the settlement layer.
+#[derive(Clone, Deserialize)]
+pub struct LayerKey {
+    /// 0x and 64 hex digits: secp256k1 on Ethereum, the Stark curve on Starknet.
+    pub private_key: String,
+    /// The account's address on Starknet, which does not follow from the key.
+    #[serde(default)]
+    account: Option<String>,
+}
+
+impl LayerKey {
+    /// The account on Starknet. The error names the key of the file that lacks it.
+    pub fn account(&self, name: &str) -> Result<&str> {
+        self.account.as_deref().with_context(|| format!("keys: {name} has no account, which the settlement layer needs"))
+    }
 }
 
 #[derive(Deserialize)]
 struct File {
     operator: StarkPair,
     publishers: Vec<StarkPair>,
-    attestor: EthPair,
+    attestor: LayerKey,
     settlement: SettlementPairs,
 }
 
@@ -37,16 +54,11 @@ struct StarkPair {
 }
 
 #[derive(Deserialize)]
-struct EthPair {
-    private_key: String,
-}
-
-#[derive(Deserialize)]
 struct SettlementPairs {
-    deployer: EthPair,
-    submitter: EthPair,
-    depositor: EthPair,
-    guardian: EthPair,
+    deployer: LayerKey,
+    submitter: LayerKey,
+    depositor: LayerKey,
+    guardian: LayerKey,
 }
 
 impl Keys {
@@ -60,12 +72,12 @@ impl Keys {
             block: file.operator.private_key,
             publishers: file.publishers.into_iter().map(|pair| pair.private_key).collect(),
             attestor: file.attestor.private_key,
-            submitter: file.settlement.submitter.private_key,
-            deployer: file.settlement.deployer.private_key,
-            depositor: file.settlement.depositor.private_key,
-            guardian: file.settlement.guardian.private_key,
+            submitter: file.settlement.submitter,
+            deployer: file.settlement.deployer,
+            depositor: file.settlement.depositor,
+            guardian: file.settlement.guardian,
         };
-        for (name, key) in [("attestor", &keys.attestor), ("settlement.submitter", &keys.submitter)] {
+        for (name, key) in [("attestor", &keys.attestor), ("settlement.submitter", &keys.submitter.private_key)] {
             let digits = key.strip_prefix("0x").unwrap_or_default();
             ensure!(
                 digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()),

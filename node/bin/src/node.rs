@@ -127,7 +127,7 @@ impl Running {
         let thread = std::thread::Builder::new().name("sequencer".into());
         let sequencer = thread.spawn(move || sequencer.run()).context("start the sequencer")?;
 
-        let settings = settle::config(config, keys)?;
+        let settings = settle::config(config, &genesis, keys)?;
         let settlement = settle::start(
             &settings,
             settle::Node {

@@ -8,15 +8,22 @@ use keel_feeds::Published;
 use keel_ingress::Inbox;
 use keel_sequencer::Control;
 use keel_settlement::{
-    EngineFacts, EscrowOwed, EscrowSum, Handle, Parts, SettlementConfig, SettlementKeys, TokenFigures, ethereum,
+    EngineFacts, EscrowOwed, EscrowSum, Handle, Parts, SettlementConfig, SettlementKeys, TokenFigures, ethereum, starknet,
 };
 use keel_store::Store;
-use keel_types::{BatchId, Genesis, LossReason, LossReasons, Phase, format_quantums};
+use keel_types::{BatchId, Genesis, LossReason, LossReasons, Phase, SettlementLayer, format_quantums};
 use std::sync::Arc;
 
 /// The configuration of the settlement crate.
-pub fn config(config: &Config, keys: &Keys) -> Result<SettlementConfig> {
-    let keys = SettlementKeys::Ethereum(ethereum::Keys::parse(&keys.submitter, &keys.attestor)?);
+pub fn config(config: &Config, genesis: &Genesis, keys: &Keys) -> Result<SettlementConfig> {
+    let (submitter, attestor) = (&keys.submitter.private_key, &keys.attestor);
+    let keys = match genesis.settlement.layer {
+        SettlementLayer::Ethereum { .. } => SettlementKeys::Ethereum(ethereum::Keys::parse(submitter, attestor)?),
+        SettlementLayer::Starknet { .. } => {
+            let account = keys.submitter.account("settlement.submitter")?;
+            SettlementKeys::Starknet(starknet::Keys::parse(account, submitter, attestor)?)
+        }
+    };
     let mut settlement = SettlementConfig::new(config.settlement.endpoints(), config.settlement.poll_ms, keys);
     settlement.quorum = config.settlement.quorum;
     settlement.limits.blocks_max = config.settlement.batch_blocks_max;

@@ -39,8 +39,10 @@ pub struct DevKeys {
     pub deployer: DevAccount,
     /// Becomes the operator.
     pub submitter: L1Address,
-    /// Public key of the one attestor.
-    pub attestor: Felt,
+    /// Public keys of the attestors.
+    pub attestors: Vec<Felt>,
+    /// How many of them make a fact valid: a majority.
+    pub threshold: u32,
     /// May pause deposits.
     pub guardian: L1Address,
 }
@@ -94,7 +96,7 @@ impl Plan {
         let listed: Vec<_> = tokens.iter().map(PlannedContract::address).zip(caps).collect();
         let salt = genesis.chain_id.0;
         Plan {
-            registry: plan_registry(&[keys.attestor], 1, ATTESTORS_CHANGE_DELAY_S, salt),
+            registry: plan_registry(&keys.attestors, keys.threshold, ATTESTORS_CHANGE_DELAY_S, salt),
             bridge: plan_bridge(keys.deployer.address.0, keys.guardian.0, &listed, salt),
             tokens,
         }

@@ -49,7 +49,11 @@ async fn restarts_between_any_two_steps_submit_nothing_twice() {
         // The attestation waits in no block: the node dies, the next one finds it waiting.
         for life in 0..2 {
             let node = world.start();
-            world.until_state(&node, |state| *state == SubmitterState::Attesting { batch: BatchId(batch), gathered: Gathered { have: 1, need: 1 } }).await;
+            world
+                .until_state(&node, |state| {
+                    *state == SubmitterState::Attesting { batch: BatchId(batch), gathered: Gathered { have: 1, need: 1 } }
+                })
+                .await;
             wait_for_transaction(&world).await;
             assert_eq!(world.status_of(batch), Some(BatchStatus::Built), "life {life}");
             node.stop();

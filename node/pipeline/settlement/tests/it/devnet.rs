@@ -117,8 +117,13 @@ impl World {
         let [deployer, submitter, depositor, guardian] = <[DevAccount; 4]>::try_from(devnet.accounts().await).ok().unwrap();
         let hex = |felt: Felt| format!("{felt:#x}");
         let keys = Keys::parse(&hex(submitter.address.0), &hex(submitter.key.secret_scalar()), ATTESTOR).unwrap();
-        let dev =
-            DevKeys { deployer, submitter: submitter.address, attestor: keys.attestor_key(), guardian: guardian.address };
+        let dev = DevKeys {
+            deployer,
+            submitter: submitter.address,
+            attestors: vec![keys.attestor_key()],
+            threshold: 1,
+            guardian: guardian.address,
+        };
         let mut genesis = genesis(deposit_depth, confirm_depth, DataForm::Blobs);
         let chain_id = FeltBytes(Felt::from_bytes_be_slice(b"SN_SEPOLIA"));
         genesis.settlement.layer = SettlementLayer::Starknet { chain_id };
