@@ -107,11 +107,9 @@ impl Quorum {
     async fn ask(self, request: SerializedRequest) -> Result<Response, TransportError> {
         match rule(&request) {
             Rule::Same => self.same(request).await,
-            Rule::Number => {
-                self.ranked(&request, |value| number(value), |highest_first| highest_first.nth(self.needed - 1)).await
-            }
+            Rule::Number => self.ranked(&request, number, |highest_first| highest_first.nth(self.needed - 1)).await,
             Rule::Block => self.block(request).await,
-            Rule::Highest => self.ranked(&request, |value| number(value), |highest_first| highest_first.next()).await,
+            Rule::Highest => self.ranked(&request, number, |highest_first| highest_first.next()).await,
             Rule::Lowest => self.ranked(&request, price, |highest_first| highest_first.last()).await,
             Rule::Any => self.any(&request).await,
         }

@@ -91,11 +91,6 @@ impl Reader {
         Ok(())
     }
 
-    /// Number of the newest block.
-    pub(crate) async fn head(&self) -> Result<u64, L1Error> {
-        ask(self.client.block_number()).await
-    }
-
     /// Number and hash of a block; `None` if there is none.
     pub(crate) async fn block(&self, which: BlockTag) -> Result<Option<(u64, Bytes32)>, L1Error> {
         let id = match which {
