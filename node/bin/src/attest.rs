@@ -174,12 +174,18 @@ impl Attestor {
             // The node may have lost what was sent: everything that is not confirmed is looked at again.
             None => match self.runtime.block_on(self.node.batches(BatchId(u64::MAX), self.signer.attestor())) {
                 Ok(page) => page.unconfirmed_from.min(follower.next_batch()?),
-                Err(error) => return Ok(self.warn(format!("the node's batches: {error}"))),
+                Err(error) => {
+                    self.warn(format!("the node's batches: {error}"));
+                    return Ok(());
+                }
             },
         };
         let page = match self.runtime.block_on(self.node.batches(next, self.signer.attestor())) {
             Ok(page) => page,
-            Err(error) => return Ok(self.warn(format!("the node's batches: {error}"))),
+            Err(error) => {
+                self.warn(format!("the node's batches: {error}"));
+                return Ok(());
+            }
         };
         self.next = Some(next);
         for (announced, attested) in page.batches {

@@ -83,9 +83,9 @@ pub enum ProtectionError {
     #[error("{0:?} is whole: leave --signed-up-to away, the file knows better")]
     StatementNotNeeded(PathBuf),
     #[error("refused to sign {asked:?}: signed before: {before:?}")]
-    OtherFact { asked: Signed, before: Signed },
+    OtherFact { asked: Box<Signed>, before: Box<Signed> },
     #[error("refused to sign {asked:?}: batches up to {batch:?} and blocks up to {block:?} are signed or given up")]
-    NotAbove { asked: Signed, batch: Option<BatchId>, block: Option<Height> },
+    NotAbove { asked: Box<Signed>, batch: Option<BatchId>, block: Option<Height> },
     #[error("write {path:?}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
     #[error("an earlier write of the file of signatures failed: its outcome is not known")]
@@ -173,12 +173,16 @@ impl Protection {
             return Err(ProtectionError::Sticky);
         }
         if let Some(before) = self.signed.iter().find(|before| before.batch == asked.batch || before.block == asked.block) {
-            return if *before == asked { Ok(()) } else { Err(ProtectionError::OtherFact { asked, before: *before }) };
+            return if *before == asked {
+                Ok(())
+            } else {
+                Err(ProtectionError::OtherFact { asked: Box::new(asked), before: Box::new(*before) })
+            };
         }
         let last = self.last();
         let (batch, block) = (last.map(|last| last.batch), last.map(|last| last.block).max(self.floor));
         if batch.is_some_and(|batch| asked.batch <= batch) || block.is_some_and(|block| asked.block <= block) {
-            return Err(ProtectionError::NotAbove { asked, batch, block });
+            return Err(ProtectionError::NotAbove { asked: Box::new(asked), batch, block });
         }
         self.signed.push_back(asked);
         if self.signed.len() > SIGNED_KEPT {

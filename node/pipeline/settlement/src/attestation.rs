@@ -298,7 +298,7 @@ impl Desk {
     /// # Errors
     /// See [AttestationRefusal].
     pub fn attest(&self, attestation: &Attestation) -> Result<Gathered, AttestationRefusal> {
-        self.from_member(attestation.attestor, self.scheme.is_signed(attestation))?;
+        self.is_of_member(attestation.attestor, self.scheme.is_signed(attestation))?;
         let (header, batch) =
             Batch::load(&self.store, attestation.batch).map_err(not_stored)?.ok_or(AttestationRefusal::UnknownBatch)?;
         if batch.fact != attestation.fact {
@@ -330,7 +330,7 @@ impl Desk {
     /// # Errors
     /// See [AttestationRefusal].
     pub fn diverged(&self, report: &DivergenceReport) -> Result<(), AttestationRefusal> {
-        self.from_member(report.attestor, self.scheme.is_reported(report))?;
+        self.is_of_member(report.attestor, self.scheme.is_reported(report))?;
         let Divergence { what, batch, height, announced, computed } = report.divergence;
         tracing::error!(attestor = %report.attestor, %what, ?batch, %height, %announced, %computed, "an attestor reports a difference");
         self.store.put_divergence(report).map_err(not_stored)
@@ -360,7 +360,7 @@ impl Desk {
         Ok(Some(Gathering::Enough(attestations)))
     }
 
-    fn from_member(&self, attestor: AttestorId, signed: bool) -> Result<(), AttestationRefusal> {
+    fn is_of_member(&self, attestor: AttestorId, signed: bool) -> Result<(), AttestationRefusal> {
         let attestors = self.attestors().ok_or(AttestationRefusal::AttestorsUnknown)?;
         if !attestors.members.contains(&attestor) {
             return Err(AttestationRefusal::NotAnAttestor);

@@ -39,8 +39,6 @@ impl SettlementConfig {
 /// Keys of the node on its settlement layer.
 #[expect(clippy::large_enum_variant, reason = "one value for the life of a process")]
 #[derive(Clone, Debug)]
-// One of them in a process: its size matters to nobody.
-#[allow(clippy::large_enum_variant)]
 pub enum SettlementKeys {
     Ethereum(ethereum::Keys),
     Starknet(starknet::Keys),
