@@ -294,13 +294,19 @@ const NOT_CONFIGURATION: &[&str] = &[
     "cache",
     "crash_no_sync",
     "crash_rounds",
+    "crash_store_folder",
     "fixtures",
+    "fuzz_mutations",
     "keep",
     "money_operations",
     "money_seed",
     "proptest_commands",
+    "starknet_devnet",
+    "starknet_py",
+    "starknet_rust",
     "streams_seconds",
     "timeout_ms",
+    "write_corpus",
 ];
 
 fn is_configuration(name: &str) -> bool {
