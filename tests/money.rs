@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(90);
+/// A dropped transaction of the settler is sent again after a minute, and one batch may lose two of them.
+const SETTLED_TIMEOUT: Duration = Duration::from_secs(300);
 /// Longer than the test, so that no message can be taken back that a batch is about to consume; ended by moving the clock.
 const CANCELLATION_DELAY_S: u64 = 86_400;
 const TRADERS: u64 = 8;
@@ -575,7 +577,7 @@ fn settle_everything(run: &Run, node: &Node) {
         let batch = node.call("bridge_getBatchByBlock", json!({ "block": block }));
         block.is_string() && matches!(batch, Ack::Done(batch) if batch["status"] == "CONFIRMED")
     };
-    wait_for("everything to be settled", TIMEOUT, || {
+    wait_for("everything to be settled", SETTLED_TIMEOUT, || {
         let last = run.sent.iter().filter_map(|sent| sent.id).max();
         let withdrawn = last.is_none_or(|id| {
             let found = node.call("bridge_getWithdrawal", json!({ "id": id.to_string() }));
