@@ -10,6 +10,7 @@ use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::{SolStruct, eip712_domain};
 use keel_batches::{Batch, BatchError};
 use keel_contracts::ethereum::attestation_digest;
+use keel_contracts::starknet::{settlement, short_string};
 use keel_ingress::verify::{self, Signature as StarkSignature, Verifier};
 use keel_store::{BatchStatus, Store, StoreError};
 use keel_types::*;
@@ -191,21 +192,16 @@ impl Scheme {
                 Digest::Ethereum(report.eip712_signing_hash(&domain))
             }
             (Scheme::Starknet { chain_id, registry }, Subject::Fact(fact)) => {
-                let words = [short("KEEL_ATTESTATION"), chain_id, registry, Felt::from_bytes_be(&fact.0)];
-                Digest::Starknet(Poseidon::hash_array(&words))
+                Digest::Starknet(settlement::attestation_digest(chain_id, L1Address(registry), Felt::from_bytes_be(&fact.0)))
             }
             (Scheme::Starknet { chain_id, registry }, Subject::Divergence(divergence)) => {
                 let (high, low) = divergence.0.split_at(16);
                 let [high, low] = [high, low].map(Felt::from_bytes_be_slice);
-                let words = [short("KEEL_DIVERGENCE"), chain_id, registry, high, low];
+                let words = [short_string("KEEL_DIVERGENCE"), chain_id, registry, high, low];
                 Digest::Starknet(Poseidon::hash_array(&words))
             }
         }
     }
-}
-
-fn short(text: &str) -> Felt {
-    Felt::from_bytes_be_slice(text.as_bytes())
 }
 
 /// A canonical field element of 32 bytes.

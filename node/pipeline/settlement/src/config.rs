@@ -1,8 +1,6 @@
-use crate::error::{L1Error, SendError};
-use crate::layer::FactSignature;
+use crate::attestation::AttestorKey;
 use crate::{ethereum, starknet};
 use keel_batches::BatchLimits;
-use keel_types::{Bytes32, SettlementLayer, SettlementSpec};
 use std::time::Duration;
 
 /// What the operator sets.
@@ -45,16 +43,13 @@ pub enum SettlementKeys {
 }
 
 impl SettlementKeys {
-    /// The attestor's signature of a fact.
-    pub(crate) fn sign(&self, spec: &SettlementSpec, fact: Bytes32) -> Result<FactSignature, SendError> {
-        match (self, spec.layer) {
-            (SettlementKeys::Ethereum(keys), SettlementLayer::Ethereum { chain_id, .. }) => {
-                ethereum::sign(&keys.attestor, chain_id, spec.registry, fact)
+    /// The attestor's.
+    pub(crate) fn attestor(&self) -> AttestorKey {
+        match self {
+            SettlementKeys::Ethereum(keys) => AttestorKey::Ethereum(keys.attestor.clone()),
+            SettlementKeys::Starknet(keys) => {
+                AttestorKey::Starknet { secret: keys.attestor.secret_scalar(), public: keys.attestor_key() }
             }
-            (SettlementKeys::Starknet(keys), SettlementLayer::Starknet { chain_id }) => {
-                starknet::sign(&keys.attestor, chain_id.0, spec.registry, fact)
-            }
-            (_, layer) => Err(L1Error::OtherLayer(layer).into()),
         }
     }
 }

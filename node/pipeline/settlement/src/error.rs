@@ -105,6 +105,9 @@ pub(crate) enum SendError {
     /// Another transaction used our nonce: ask the chain what is there now.
     #[error("another transaction of the account took nonce {0}")]
     NonceTaken(u64),
+    /// The transaction before ours is not on the chain any more: ask the chain what is to be done first.
+    #[error("the transaction before nonce {0} is gone")]
+    NonceGap(u64),
     /// Sent, and not known to the node any more.
     #[error("transaction {0} was forgotten")]
     Forgotten(Bytes32),

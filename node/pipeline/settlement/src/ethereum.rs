@@ -1,20 +1,19 @@
 //! Ethereum as a settlement layer: everything that knows alloy.
 
-mod attestor;
 mod blobs;
 pub mod dev;
 mod error;
 mod fees;
+mod keys;
 mod quorum;
 mod reader;
 mod sender;
 
 use alloy::primitives::U256;
 use alloy::sol_types::SolCall;
-pub use attestor::Keys;
-pub(crate) use attestor::sign;
 use keel_contracts::ethereum::Bridge;
 use keel_types::Withdrawal;
+pub use keys::Keys;
 pub use reader::Reader;
 use reader::eth;
 pub(crate) use sender::Sender;

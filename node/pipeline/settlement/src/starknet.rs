@@ -10,6 +10,5 @@ mod reader;
 mod sender;
 
 pub use keys::Keys;
-pub(crate) use keys::sign;
 pub use reader::Reader;
 pub(crate) use sender::Sender;

@@ -389,8 +389,9 @@ impl Submitter {
             // The set may have changed since the last batch.
             self.desk.know(self.l1.attestors().await?);
             // The node's own key is one of n.
-            let own = self.keys.sign(&self.l1.genesis().settlement, fact)?;
-            self.desk.keep_own(Attestation { batch: id, fact, attestor: AttestorId(own.attestor), signature: own.bytes })?;
+            let own = self.keys.attestor();
+            let signature = own.sign_fact(self.desk.scheme(), fact).map_err(|error| SendError::Sign(error.to_string()))?;
+            self.desk.keep_own(Attestation { batch: id, fact, attestor: own.id(), signature })?;
             let attestations = match self.desk.gather(id, fact)? {
                 Some(Gathering::Enough(attestations)) => attestations,
                 Some(Gathering::Missing(gathered)) => return Ok(Some(gathered)),

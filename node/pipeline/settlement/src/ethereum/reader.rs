@@ -196,13 +196,14 @@ impl Reader {
         Ok(!ask(self.core.l2ToL1Messages(message_hash.0.into())).await?.is_zero())
     }
 
-    /// Whether the registry holds the fact valid.
+    /// Who may attest, and how many it takes.
     pub(crate) async fn attestors(&self) -> Result<Attestors, L1Error> {
         let members = ask(self.registry.attestors()).await?.into_iter().map(attestor_of).collect();
         let threshold = ask(self.registry.threshold()).await?;
         attestation::attestors(members, usize::try_from(threshold).unwrap_or(usize::MAX))
     }
 
+    /// Whether the registry holds the fact valid.
     pub(crate) async fn is_attested(&self, fact: Bytes32) -> Result<bool, L1Error> {
         ask(self.registry.isValid(fact.0.into())).await
     }

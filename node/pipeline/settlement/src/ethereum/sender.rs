@@ -20,9 +20,10 @@ use alloy::signers::local::PrivateKeySigner;
 use keel_batches::{Batch, DataAvailability};
 use keel_contracts::ethereum::{attestation_digest, attestation_signatures, word};
 use keel_types::{Bytes32, Felt};
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-/// Looks at a nonce that is used up without a receipt of ours before it is believed.
+/// Looks at an account's count that our transaction does not fit before it is believed.
 const MISSES_MAX: u32 = 5;
 
 impl From<alloy::transports::TransportError> for SendError {
@@ -156,11 +157,12 @@ impl Sender {
                     return if receipt.status() { Ok(receipt) } else { Err(SendError::Reverted(Bytes32(hash.0))) };
                 }
             }
-            if self.l1.provider.get_transaction_count(self.address).await? > flight.nonce {
-                misses += 1;
-                if misses > MISSES_MAX {
-                    return Err(SendError::NonceTaken(flight.nonce));
-                }
+            match self.l1.provider.get_transaction_count(self.address).await?.cmp(&flight.nonce) {
+                Ordering::Equal => misses = 0,
+                _ if misses < MISSES_MAX => misses += 1,
+                Ordering::Greater => return Err(SendError::NonceTaken(flight.nonce)),
+                // A reorganisation took the one before it back. Ours waits for that one, and may wait for ever.
+                Ordering::Less => return Err(SendError::NonceGap(flight.nonce)),
             }
             if flight.sent.elapsed() >= self.replace_after {
                 // At the limit the same transaction again: nodes may have forgotten it.

@@ -1,9 +1,5 @@
 use crate::config::KeyError;
-use crate::error::SendError;
-use crate::layer::FactSignature;
-use keel_contracts::starknet::settlement::attestation_digest;
-use keel_types::{Bytes32, Felt, L1Address};
-use starknet::core::crypto::ecdsa_sign;
+use keel_types::{Felt, L1Address};
 use starknet::signers::SigningKey;
 use std::fmt;
 
@@ -48,40 +44,32 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// The attestor's signature of a fact, for the registry at `registry` on chain `chain_id`.
-pub(crate) fn sign(
-    key: &SigningKey,
-    chain_id: Felt,
-    registry: L1Address,
-    fact: Bytes32,
-) -> Result<FactSignature, SendError> {
-    let digest = attestation_digest(chain_id, registry, Felt::from_bytes_be(&fact.0));
-    let signature = ecdsa_sign(&key.secret_scalar(), &digest).map_err(|error| SendError::Sign(error.to_string()))?;
-    let bytes = [signature.r.to_bytes_be(), signature.s.to_bytes_be()].concat();
-    Ok(FactSignature { attestor: key.verifying_key().scalar(), bytes })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attestation::Scheme;
+    use crate::config::SettlementKeys;
+    use keel_contracts::starknet::settlement::attestation_digest;
+    use keel_types::Bytes32;
     use starknet::core::crypto::{Signature, ecdsa_verify};
 
     #[test]
     fn a_signature_is_good_for_its_fact_registry_and_chain_only() {
         let keys = Keys::parse("0x1", "0x2", "0x3").unwrap();
         let (chain, registry, fact) = (Felt::from(5), L1Address(Felt::from(6)), Bytes32([1; 32]));
-        let signed = sign(&keys.attestor, chain, registry, fact).unwrap();
-        let half = |range: std::ops::Range<usize>| Felt::from_bytes_be_slice(&signed.bytes[range]);
+        let attestor = SettlementKeys::Starknet(keys.clone()).attestor();
+        let signed = attestor.sign_fact(&Scheme::Starknet { chain_id: chain, registry: registry.0 }, fact).unwrap();
+        let half = |range: std::ops::Range<usize>| Felt::from_bytes_be_slice(&signed[range]);
         let signature = Signature { r: half(0..32), s: half(32..64) };
         let good = |chain: Felt, registry: L1Address, fact: Bytes32| {
             let digest = attestation_digest(chain, registry, Felt::from_bytes_be(&fact.0));
-            ecdsa_verify(&signed.attestor, &digest, &signature).unwrap()
+            ecdsa_verify(&attestor.id().0, &digest, &signature).unwrap()
         };
         assert!(good(chain, registry, fact));
         assert!(!good(Felt::from(7), registry, fact));
         assert!(!good(chain, L1Address(Felt::from(7)), fact));
         assert!(!good(chain, registry, Bytes32([2; 32])));
-        assert_eq!(signed.attestor, keys.attestor_key());
+        assert_eq!(attestor.id().0, keys.attestor_key());
     }
 
     #[test]

@@ -10,13 +10,17 @@ use keel_batches::Batch;
 use keel_contracts::starknet::settlement::{ContractCall, attest, register_data, update_state};
 use keel_types::{Bytes32, Felt, L1Address};
 use starknet::accounts::{Account, ExecutionEncoding, SingleOwnerAccount};
-use starknet::core::types::{Call, ExecutionResult, FeeEstimate, StarknetError, TransactionStatus};
+use starknet::core::types::{
+    Call, ExecutionResult, FeeEstimate, InvokeTransaction, StarknetError, Transaction, TransactionStatus,
+};
 use starknet::providers::{Provider, ProviderError};
 use starknet::signers::{LocalWallet, SigningKey};
 use std::time::{Duration, Instant};
 
 /// Gas and its price above the estimate, in percent: both may move until the transaction is executed.
 const MARGIN_PERCENT: u64 = 50;
+/// Looks at a nonce of the account below that of a transaction that waits, before it is believed.
+const GAPS_MAX: u32 = 5;
 /// The token that pays fees, on every Starknet network.
 const STRK: L1Address =
     L1Address(Felt::from_hex_unchecked("0x4718f5a0fc34cc1af16a1cdee98ffb20c31f5cd61d6ab07201858f4287c938d"));
@@ -37,8 +41,8 @@ pub(crate) struct Sender {
 enum Fate {
     Executed,
     Reverted(String),
-    /// Received, or executed in a block that is not closed.
-    Waits,
+    /// Received, or executed in a block that is not closed. With its nonce.
+    Waits(Felt),
     Unknown,
 }
 
@@ -96,13 +100,14 @@ impl Sender {
         if let Some(before) = before {
             match self.fate(before).await? {
                 Fate::Executed => return Ok(before),
-                Fate::Waits => return self.follow(before).await,
-                // Why it was reverted, the estimate below says, if it would be again.
-                Fate::Reverted(_) | Fate::Unknown => {}
+                Fate::Waits(nonce) if nonce == self.nonce().await? => return self.follow(before).await,
+                // Why it was reverted, the estimate below says, if it would be again. One that waits for a transaction before
+                // it, which a reorganisation took back, may wait for ever: if both are executed, the contract refuses one.
+                Fate::Waits(_) | Fate::Reverted(_) | Fate::Unknown => {}
             }
         }
         let call = |call: ContractCall| Call { to: call.to.0, selector: call.selector, calldata: call.calldata };
-        let nonce = ask(self.l1.client.get_nonce(latest(), self.account.address())).await?;
+        let nonce = self.nonce().await?;
         // No tip: blocks are not full, and there is nothing to bid for.
         let execution = self.account.execute_v3(calls.into_iter().map(call).collect()).nonce(nonce).tip(0);
         // A refusal comes back here, with its reason and for free.
@@ -130,7 +135,7 @@ impl Sender {
                 StarknetError::DuplicateTx => {}
                 // An earlier one waits, or was executed meanwhile: the next cycle sees what it did.
                 StarknetError::InvalidTransactionNonce(_) => {
-                    return Err(SendError::NonceTaken(u64::try_from(nonce).unwrap_or(u64::MAX)));
+                    return Err(SendError::NonceTaken(number(nonce)));
                 }
                 StarknetError::InsufficientAccountBalance => {
                     return Err(SendError::OutOfFunds { needed: bounds.total(), have });
@@ -145,6 +150,7 @@ impl Sender {
     /// Waits until a transaction is in a closed block.
     pub(crate) async fn follow(&self, hash: Bytes32) -> Result<Bytes32, SendError> {
         let mut seen = Instant::now();
+        let mut gaps = 0;
         loop {
             match self.fate(hash).await? {
                 Fate::Executed => return Ok(hash),
@@ -152,7 +158,13 @@ impl Sender {
                     tracing::warn!(tx = %hash, reason, "a transaction was reverted");
                     return Err(L1Error::Refused(Refusal::of_text(&reason)).into());
                 }
-                Fate::Waits => seen = Instant::now(),
+                Fate::Waits(nonce) => {
+                    seen = Instant::now();
+                    gaps = if self.nonce().await? < nonce { gaps + 1 } else { 0 };
+                    if gaps > GAPS_MAX {
+                        return Err(SendError::NonceGap(number(nonce)));
+                    }
+                }
                 Fate::Unknown if seen.elapsed() > self.forget_after => return Err(SendError::Forgotten(hash)),
                 Fate::Unknown => {}
             }
@@ -167,16 +179,30 @@ impl Sender {
                 ExecutionResult::Reverted { reason } => Fate::Reverted(reason),
             },
             Ok(TransactionStatus::Received | TransactionStatus::Candidate | TransactionStatus::PreConfirmed(_)) => {
-                Fate::Waits
+                match within(self.l1.client.get_transaction_by_hash(felt(hash))).await? {
+                    Ok(Transaction::Invoke(InvokeTransaction::V3(found))) => Fate::Waits(found.nonce),
+                    // We send no others.
+                    Ok(_) | Err(ProviderError::StarknetError(StarknetError::TransactionHashNotFound)) => Fate::Unknown,
+                    Err(error) => return Err(error.into()),
+                }
             }
             Err(ProviderError::StarknetError(StarknetError::TransactionHashNotFound)) => Fate::Unknown,
             Err(error) => return Err(error.into()),
         })
     }
 
+    /// Of the account, at the newest block.
+    async fn nonce(&self) -> Result<Felt, L1Error> {
+        ask(self.l1.client.get_nonce(latest(), self.account.address())).await
+    }
+
     pub(crate) fn account(&self) -> &Signer {
         &self.account
     }
+}
+
+fn number(nonce: Felt) -> u64 {
+    u64::try_from(nonce).unwrap_or(u64::MAX)
 }
 
 /// Most gas and its highest price, for each of L1 gas, L2 gas and L1 data gas. Prices in fri.

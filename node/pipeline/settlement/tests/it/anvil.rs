@@ -73,6 +73,12 @@ impl Anvil {
         self.mining.store(false, Ordering::Release);
     }
 
+    /// What holds, for where the anvil is not at hand.
+    pub fn holder(&self) -> impl Fn() + Send + Sync + 'static {
+        let mining = self.mining.clone();
+        move || mining.store(false, Ordering::Release)
+    }
+
     /// Time stands still, until `resume`. A block that was being mined is mined.
     pub async fn freeze(&self) {
         self.hold();

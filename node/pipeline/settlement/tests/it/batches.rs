@@ -1,6 +1,8 @@
 use crate::chain::{Chain, felt};
+use crate::proxy::{Fate, Proxy};
 use crate::world::{World, eth};
 use alloy::primitives::{B256, U256};
+use alloy::providers::Provider;
 use alloy::signers::SignerSync;
 use alloy::sol_types::SolEvent;
 use keel_batches::{Batch, BatchLimits, Batcher, CloseReason};
@@ -10,6 +12,9 @@ use keel_contracts::ethereum::{
 use keel_settlement::{L1Error, Refusal, SubmitterState};
 use keel_store::BatchStatus;
 use keel_types::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const STATE_UPDATE: B256 = AppchainCore::LogStateUpdate::SIGNATURE_HASH;
 const ATTESTED: B256 = AttestationRegistry::FactAttested::SIGNATURE_HASH;
@@ -150,6 +155,40 @@ async fn a_confirmed_batch_that_is_gone_from_the_contract_is_a_reorg() {
     world.anvil.resume();
     world.until_state(&node, |state| matches!(state, SubmitterState::Stopped(_))).await;
     assert!(world.losses().contains(&LossReason::SettlementReorg));
+    node.stop();
+}
+
+/// The update waits behind the attestation's nonce: without it nobody would ever take it into a block.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attestation_that_a_reorganisation_took_back_is_sent_again_before_the_update_that_waits_for_it() {
+    let test = "an_attestation_that_a_reorganisation_took_back_is_sent_again_before_the_update_that_waits_for_it";
+    let Some(mut world) = World::new(test, 3, 2).await else { return };
+    // Sending the same again does not help, and shall not seem to.
+    world.config.replace_after = Duration::from_secs(3_600);
+    let proxy = Proxy::start(&world.anvil.url).await;
+    world.config.endpoints = vec![proxy.url.clone()];
+    let (hold, selector) = (world.anvil.holder(), world.update_selector());
+    let sent = Arc::new(AtomicBool::new(false));
+    let flag = sent.clone();
+    proxy.judge(move |method, params| {
+        if method == "eth_sendRawTransaction" && params.to_string().contains(&selector) && !flag.swap(true, Ordering::AcqRel)
+        {
+            hold();
+        }
+        Fate::Pass
+    });
+    world.chain.grow(2, 0);
+    let node = world.start();
+    world.until("the update to be sent", || sent.load(Ordering::Acquire)).await;
+    world.anvil.freeze().await;
+    assert_eq!((world.submitted().await, world.anvil.waiting().await), (1, 1), "the attestation in a block, the update not");
+    let filter = alloy::rpc::types::Filter::new().address(eth(world.genesis.settlement.registry)).from_block(0);
+    let attested = world.anvil.provider.get_logs(&filter.event_signature(ATTESTED)).await.unwrap()[0].block_number.unwrap();
+    let head = world.anvil.provider.get_block_number().await.unwrap();
+    world.anvil.reorganise(head - attested + 1).await;
+    assert_eq!(world.submitted().await, 0);
+    world.anvil.resume();
+    world.until_batch(0, BatchStatus::Confirmed).await;
     node.stop();
 }
 
