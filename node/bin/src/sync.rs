@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Longest wait for the store to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest wait while following, before whoever did not answer is asked again.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// Rebuilds the settled state in a folder, or goes on where the last run came to. It holds one state, without blocks or history: `keel state`
 /// reads it, and no node runs on it.
 #[derive(Args)]
@@ -129,17 +132,25 @@ async fn rounds(sync: &Sync, poll: Option<Duration>) -> Result<()> {
     let told = |head: &ReplicaHead| {
         println!("batch {}: block {}, root {:#x}", head.batch, head.last_block, head.root);
     };
+    let mut pause = Duration::ZERO;
     loop {
-        match (sync.catch_up(told).await, poll) {
+        pause = match (sync.catch_up(told).await, poll) {
             (Ok(reached), None) => {
                 println!("{}", serde_json::to_string_pretty(&head_json(reached.head.as_ref()))?);
                 return Ok(());
             }
-            (Ok(reached), Some(_)) => tracing::debug!(applied = reached.applied, l1_block = reached.l1_block, "synced"),
-            (Err(error), Some(_)) if error.is_transient() => tracing::warn!(%error, "will try again"),
-            (Err(error), _) => return Err(error.into()),
-        }
-        tokio::time::sleep(poll.unwrap_or_default()).await;
+            (Ok(reached), Some(poll)) => {
+                tracing::debug!(applied = reached.applied, l1_block = reached.l1_block, "synced");
+                poll
+            }
+            (Err(error), Some(poll)) if error.is_transient() => {
+                tracing::warn!(%error, "will try again");
+                (2 * pause).clamp(poll, PAUSE_MAX.max(poll))
+            }
+            // Its text has its causes already.
+            (Err(error), _) => bail!("{error}"),
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -252,10 +252,7 @@ const CORE = parseAbi([
 ]);
 const LOG_STATE_UPDATE = toEventSelector("LogStateUpdate(uint256,int256,uint256)");
 
-/**
- * Every batch that the core contract has accepted, in order. Blobs are asked of `beacon` by block number, as a development chain has them; a beacon
- * node goes by slots, (block time - genesis time) / seconds per slot.
- */
+/** Every batch that the core contract has accepted, in order. Blobs are asked of `beacon`, the beacon API of an Ethereum node. */
 export async function* fromEthereum(url, core, beacon = url) {
   const logs = await call(url, "eth_getLogs", [{ address: core, topics: [LOG_STATE_UPDATE], fromBlock: "0x0", toBlock: "latest" }]);
   for (const [batch, log] of logs.entries()) {
@@ -266,15 +263,34 @@ export async function* fromEthereum(url, core, beacon = url) {
       yield { batch, output, words: [...args[1]] };
       continue;
     }
-    const hashes = transaction.blobVersionedHashes;
-    const answer = await fetch(`${beacon}/eth/v1/beacon/blobs/${Number(log.blockNumber)}?versioned_hashes=${hashes.join(",")}`);
-    if (!answer.ok) throw new Error(`the beacon endpoint answers ${answer.status}`);
-    const blobs = (await answer.json()).data.map((blob) => blobWords(blob.blob ?? blob));
+    const block = await call(url, "eth_getBlockByNumber", [log.blockNumber, false]);
+    const blobs = await fromBeacon(beacon, block, transaction.blobVersionedHashes);
     const padded = blobs.flat();
     const words = padded.slice(0, compressedLength(padded[0]));
     checkBlobs(parseOutput(output).blobs, words, blobs);
     yield { batch, output, words };
   }
+}
+
+/** Words of the blobs with these versioned hashes. A beacon API goes by slots; a development chain's, which has none, by block numbers. */
+async function fromBeacon(url, { number, timestamp }, hashes) {
+  const get = async (path) => {
+    const answer = await fetch(`${url}${path}`);
+    return answer.ok ? (await answer.json()).data : undefined;
+  };
+  let id = Number(number);
+  const spec = await get("/eth/v1/config/spec");
+  if (spec) {
+    const { genesis_time: genesisTime } = await get("/eth/v1/beacon/genesis");
+    id = ((Number(timestamp) - Number(genesisTime)) * 1_000) / Number(spec.SLOT_DURATION_MS ?? spec.SECONDS_PER_SLOT * 1_000);
+  }
+  const blobs = [];
+  for (const hash of hashes) {
+    const [blob] = (await get(`/eth/v1/beacon/blobs/${id}?versioned_hashes=${hash}`)) ?? [];
+    if (blob === undefined) throw new Error(`the beacon endpoint does not have blob ${hash} of slot ${id}`);
+    blobs.push(blobWords(blob));
+  }
+  return blobs;
 }
 
 // 7. What it means on this chain. -------------------------------------------------------------------------------------------------------

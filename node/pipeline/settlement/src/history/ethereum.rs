@@ -1,7 +1,7 @@
 //! [`super::History`] of a chain that settles on Ethereum: events of the core contract, and the transactions that made them.
 
-use super::source::{BlockOfBlobs, DataSource};
-use super::{Accepted, AcceptedData, HistoryError, SettledState, Update};
+use super::source::{BlobSource, BlockOfBlobs};
+use super::{Accepted, AcceptedData, DataSource, HistoryError, SettledState, Update};
 use crate::error::L1Error;
 use alloy::consensus::Transaction as _;
 use alloy::contract::CallBuilder;
@@ -24,7 +24,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Ethereum {
     provider: DynProvider,
     core: AppchainCore::AppchainCoreInstance<DynProvider>,
-    data: DataSource,
+    blobs: BlobSource,
 }
 
 impl Ethereum {
@@ -33,7 +33,8 @@ impl Ethereum {
         let client = Client::builder().timeout(REQUEST_TIMEOUT).build().map_err(unreachable)?;
         let provider = ProviderBuilder::new().disable_recommended_fillers().connect_reqwest(client, url).erased();
         let address = core.to_ethereum().ok_or_else(|| L1Error::NotOurs(format!("{core} is no address of Ethereum")))?;
-        Ok(Ethereum { core: AppchainCore::new(Address::from(address), provider.clone()), provider, data })
+        let core = AppchainCore::new(Address::from(address), provider.clone());
+        Ok(Ethereum { core, provider, blobs: BlobSource::connect(data)? })
     }
 
     pub(super) async fn head(&self) -> Result<u64, L1Error> {
@@ -98,7 +99,7 @@ impl Ethereum {
             AcceptedData::Words(words) => Ok(words),
             AcceptedData::Blobs(hashes) => {
                 let block = self.block_of_blobs(update.l1_block).await?;
-                let blobs = self.data.blobs(batch, &block, &hashes).await.map_err(unreadable)?;
+                let blobs = self.blobs.blobs(batch, &block, &hashes).await.map_err(unreadable)?;
                 from_blobs(&blobs).map_err(|error| unreadable(error.into()))
             }
             AcceptedData::Chunks(_) => Err(L1Error::Contradiction("an update on Ethereum has chunks".into()).into()),

@@ -3,6 +3,7 @@
 //! Nothing of a node is asked, but for blobs where the operator says so; and whatever gives them, each is compared with the hash that the
 //! settlement layer has of it.
 
+mod beacon;
 mod ethereum;
 mod source;
 mod starknet;
@@ -68,11 +69,11 @@ pub enum HistoryError {
 }
 
 impl HistoryError {
-    /// Whether asking again may help: nobody answered.
+    /// Whether asking again may help: nobody answered, or who was asked for data does not have it yet.
     pub fn is_transient(&self) -> bool {
         match self {
             HistoryError::L1(error) => matches!(error, L1Error::Unreachable(_) | L1Error::Rpc { .. }),
-            HistoryError::Data { why, .. } => matches!(why, DataError::Unreachable(_)),
+            HistoryError::Data { why, .. } => matches!(why, DataError::Unreachable(_) | DataError::Missing { .. }),
             HistoryError::Transaction { .. } | HistoryError::Differs { .. } => false,
         }
     }

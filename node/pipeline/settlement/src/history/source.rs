@@ -1,16 +1,19 @@
 //! Where blobs are found: the network forgets them after some 18 days.
 
-use alloy::transports::http::reqwest::{Client, StatusCode};
+use super::beacon::Beacon;
+use crate::error::L1Error;
+use alloy::transports::http::reqwest::{Client, Response};
 use keel_batches::blob::{Blob, BlobError};
-use keel_batches::kzg::{self, KzgError};
+use keel_batches::kzg;
 use keel_types::{BatchId, Bytes32, Felt};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One request: a block's blobs are some megabytes of text.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// One answer: all blobs of a block, in hex, several times over.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Folder of blobs in an archive.
 pub const BLOB_FOLDER: &str = "blobs";
 /// Folder of chunks in an archive.
@@ -49,9 +52,9 @@ pub enum DataError {
     /// No answer, or none that can be read. Try again later.
     #[error("its blobs are not to be had now: {0}")]
     Unreachable(String),
-    /// The source answers, and does not have it.
-    #[error("blob {0} is missing")]
-    Missing(Bytes32),
+    /// The source answers, and does not have it. It may be late, or have pruned it.
+    #[error("blob {hash} is missing: {at}")]
+    Missing { hash: Bytes32, at: String },
     /// The source gave something else under that name.
     #[error("what is there as blob {expected} is another blob: its hash is {found}")]
     WrongBlob { expected: Bytes32, found: Bytes32 },
@@ -67,8 +70,6 @@ pub enum DataError {
     /// All of it is what was accepted, and it is no data of ours.
     #[error("its blobs are not words: {0}")]
     NotWords(#[from] BlobError),
-    #[error("{0}")]
-    Kzg(#[from] KzgError),
 }
 
 /// The block whose transaction carried blobs.
@@ -79,8 +80,32 @@ pub(super) struct BlockOfBlobs {
     pub timestamp: u64,
 }
 
-impl DataSource {
-    /// The blobs with these versioned hashes, in their order.
+/// A [`DataSource`] that is connected.
+pub(super) enum BlobSource {
+    None,
+    Archive(PathBuf),
+    Beacon(Beacon),
+    Node(Node),
+}
+
+impl BlobSource {
+    /// # Errors
+    /// No HTTP client can be made.
+    pub(super) fn connect(source: DataSource) -> Result<BlobSource, L1Error> {
+        let client = Client::builder().timeout(REQUEST_TIMEOUT).build();
+        let client = client.map_err(|error| L1Error::Unreachable(error.to_string()))?;
+        Ok(match source {
+            DataSource::None => BlobSource::None,
+            DataSource::Archive(archive) => BlobSource::Archive(archive),
+            DataSource::Beacon(url) => BlobSource::Beacon(Beacon::new(&url, client)),
+            DataSource::Node(url) => BlobSource::Node(Node { url, client }),
+        })
+    }
+
+    /// The blobs with these versioned hashes, in their order. All of them are that.
+    ///
+    /// # Errors
+    /// See [`DataError`].
     pub(super) async fn blobs(
         &self,
         batch: BatchId,
@@ -88,124 +113,88 @@ impl DataSource {
         hashes: &[Bytes32],
     ) -> Result<Vec<Blob>, DataError> {
         match self {
-            DataSource::None => Err(DataError::NoSource),
-            DataSource::Archive(archive) => hashes.iter().map(|hash| from_archive(archive, *hash)).collect(),
-            DataSource::Beacon(url) => in_order(from_beacon(url, block).await?, hashes),
-            DataSource::Node(url) => {
-                let blobs = from_node(url, batch).await?;
-                let Some(missing) = hashes.get(blobs.len()) else { return check_all(blobs, hashes) };
-                Err(DataError::Missing(*missing))
-            }
+            BlobSource::None => Err(DataError::NoSource),
+            BlobSource::Archive(archive) => hashes.iter().map(|hash| from_archive(archive, *hash)).collect(),
+            BlobSource::Beacon(beacon) => beacon.blobs(block, hashes).await,
+            BlobSource::Node(node) => node.blobs(batch, hashes).await,
         }
     }
 }
 
-/// Compares blobs, which come in order, with their hashes.
-fn check_all(blobs: Vec<Vec<u8>>, hashes: &[Bytes32]) -> Result<Vec<Blob>, DataError> {
-    blobs.into_iter().zip(hashes).map(|(bytes, hash)| check(&bytes, *hash)).collect()
-}
-
-fn check(bytes: &[u8], expected: Bytes32) -> Result<Blob, DataError> {
+/// Takes bytes for the blob with a hash, if they are that.
+pub(super) fn check(bytes: &[u8], expected: Bytes32) -> Result<Blob, DataError> {
     let damaged = |why: String| DataError::Damaged { hash: expected, why };
     let blob = Blob::from_bytes(bytes).map_err(|error| damaged(error.to_string()))?;
     let found = kzg::commit(&blob).map_err(|error| damaged(error.to_string()))?.versioned_hash();
     if found == expected { Ok(blob) } else { Err(DataError::WrongBlob { expected, found }) }
 }
 
-/// Picks blobs by their hash out of all that a block has.
-fn in_order(blobs: Vec<Vec<u8>>, hashes: &[Bytes32]) -> Result<Vec<Blob>, DataError> {
-    let mut by_hash = BTreeMap::new();
-    for bytes in blobs {
-        // Others' blobs of the same block are of no interest, whatever they are.
-        let Ok(blob) = Blob::from_bytes(&bytes) else { continue };
-        by_hash.insert(kzg::commit(&blob)?.versioned_hash(), blob);
-    }
-    hashes.iter().map(|hash| by_hash.get(hash).cloned().ok_or(DataError::Missing(*hash))).collect()
-}
-
 fn from_archive(archive: &Path, hash: Bytes32) -> Result<Blob, DataError> {
     let path = blob_path(archive, hash);
     match std::fs::read(&path) {
         Ok(bytes) => check(&bytes, hash),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(DataError::Missing(hash)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(DataError::Missing { hash, at: format!("there is no {}", path.display()) })
+        }
         Err(error) => Err(DataError::Unreachable(format!("read {}: {error}", path.display()))),
     }
 }
 
-/// All blobs of a block. The newer method first, then the one it replaced.
-async fn from_beacon(url: &str, block: &BlockOfBlobs) -> Result<Vec<Vec<u8>>, DataError> {
-    let url = url.trim_end_matches('/');
-    let client = client()?;
-    let id = slot(&client, url, block).await?.unwrap_or(block.number);
-    let mut answer = get(&client, &format!("{url}/eth/v1/beacon/blobs/{id}")).await?;
-    if answer.is_none() {
-        answer = get(&client, &format!("{url}/eth/v1/beacon/blob_sidecars/{id}")).await?;
-    }
-    let answer = answer.ok_or_else(|| DataError::Unreachable(format!("{url} has no blobs of slot {id}")))?;
-    let list = answer["data"].as_array().ok_or_else(|| unreadable(url, "no list of blobs"))?;
-    list.iter().map(|blob| bytes(url, if blob.is_string() { blob } else { &blob["blob"] })).collect()
+/// A node of our chain.
+pub(super) struct Node {
+    url: String,
+    client: Client,
 }
 
-/// The slot of a block, from its time. `None`: an endpoint that does not know slots, as a development chain's; it goes by block numbers.
-async fn slot(client: &Client, url: &str, block: &BlockOfBlobs) -> Result<Option<u64>, DataError> {
-    let number = |value: &Value| value.as_str().and_then(|text| text.parse::<u64>().ok());
-    let Some(spec) = get(client, &format!("{url}/eth/v1/config/spec")).await? else { return Ok(None) };
-    let Some(genesis) = get(client, &format!("{url}/eth/v1/beacon/genesis")).await? else { return Ok(None) };
-    let (seconds, start) = (number(&spec["data"]["SECONDS_PER_SLOT"]), number(&genesis["data"]["genesis_time"]));
-    let (Some(seconds), Some(start)) = (seconds.filter(|seconds| *seconds > 0), start) else {
-        return Err(unreadable(url, "no SECONDS_PER_SLOT or genesis_time"));
-    };
-    let since =
-        block.timestamp.checked_sub(start).ok_or_else(|| unreadable(url, "it is of another chain: it began later"))?;
-    Ok(Some(since / seconds))
-}
-
-/// `None`: the endpoint has no such thing.
-async fn get(client: &Client, url: &str) -> Result<Option<Value>, DataError> {
-    let answer = client.get(url).header("accept", "application/json").send().await;
-    let answer = answer.map_err(|error| DataError::Unreachable(error.to_string()))?;
-    if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::METHOD_NOT_ALLOWED) {
-        return Ok(None);
-    }
-    if !answer.status().is_success() {
-        return Err(unreadable(url, &answer.status().to_string()));
-    }
-    let text = answer.text().await.map_err(|error| unreadable(url, &error.to_string()))?;
-    serde_json::from_str(&text).map(Some).map_err(|error| unreadable(url, &error.to_string()))
-}
-
-async fn from_node(url: &str, batch: BatchId) -> Result<Vec<Vec<u8>>, DataError> {
-    let (client, mut blobs) = (client()?, Vec::new());
-    let mut pages = 1;
-    while blobs.len() < pages {
-        let params = json!({"batch": batch.to_string(), "page": blobs.len().to_string()});
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "bridge_getBatchData", "params": params}).to_string();
-        let request = client.post(url).header("content-type", "application/json").body(body);
-        let answer = request.send().await.map_err(|error| DataError::Unreachable(error.to_string()))?;
-        let text = answer.text().await.map_err(|error| unreadable(url, &error.to_string()))?;
-        let answer: Value = serde_json::from_str(&text).map_err(|error| unreadable(url, &error.to_string()))?;
-        let page = &answer["result"];
-        if page["kind"] != "BLOBS" {
-            return Err(unreadable(url, "it has no blobs of this batch"));
+impl Node {
+    /// The blobs of a batch: page i is blob i.
+    async fn blobs(&self, batch: BatchId, hashes: &[Bytes32]) -> Result<Vec<Blob>, DataError> {
+        let mut blobs = Vec::with_capacity(hashes.len());
+        for (page, hash) in hashes.iter().enumerate() {
+            let missing = |at: String| DataError::Missing { hash: *hash, at };
+            let answer = self.page(batch, page).await?;
+            let reason = &answer["error"]["data"]["reason"];
+            if reason == "UNKNOWN_BATCH" || reason == "PAGE_OUT_OF_RANGE" {
+                return Err(missing(format!("{} does not have that batch, or not so many blobs of it", self.url)));
+            }
+            if let Some(error) = answer["error"]["message"].as_str() {
+                return Err(self.unreadable(error));
+            }
+            let data = answer["result"]["blob"]["data"].as_str();
+            let data = data.ok_or_else(|| missing(format!("{} has no blobs of that batch", self.url)))?;
+            let bytes = alloy::hex::decode(data);
+            let bytes = bytes.map_err(|error| DataError::Damaged { hash: *hash, why: error.to_string() })?;
+            blobs.push(check(&bytes, *hash)?);
         }
-        pages = page["pages"].as_str().and_then(|pages| pages.parse().ok()).ok_or_else(|| unreadable(url, "no pages"))?;
-        blobs.push(bytes(url, &page["blob"]["data"])?);
+        Ok(blobs)
     }
-    Ok(blobs)
+
+    async fn page(&self, batch: BatchId, page: usize) -> Result<Value, DataError> {
+        let params = json!({"batch": batch.to_string(), "page": page.to_string()});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "bridge_getBatchData", "params": params}).to_string();
+        let request = self.client.post(&self.url).header("content-type", "application/json").body(body);
+        let answer = request.send().await.map_err(|error| DataError::Unreachable(error.to_string()))?;
+        let status = answer.status();
+        let text = text(&self.url, answer).await?;
+        serde_json::from_str(&text).map_err(|_| self.unreadable(&format!("it answers {status}, and no JSON")))
+    }
+
+    fn unreadable(&self, why: &str) -> DataError {
+        DataError::Unreachable(format!("{}: {why}", self.url))
+    }
 }
 
-fn client() -> Result<Client, DataError> {
-    let client = Client::builder().timeout(REQUEST_TIMEOUT).build();
-    client.map_err(|error| DataError::Unreachable(error.to_string()))
-}
-
-fn bytes(url: &str, value: &Value) -> Result<Vec<u8>, DataError> {
-    let text = value.as_str().ok_or_else(|| unreadable(url, "a blob that is no text"))?;
-    alloy::hex::decode(text).map_err(|error| unreadable(url, &error.to_string()))
-}
-
-fn unreadable(url: &str, why: &str) -> DataError {
-    DataError::Unreachable(format!("{url}: {why}"))
+/// The body of an answer.
+pub(super) async fn text(url: &str, mut answer: Response) -> Result<String, DataError> {
+    let unreadable = |why: String| DataError::Unreachable(format!("{url}: {why}"));
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| unreadable(error.to_string()))? {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(unreadable(format!("an answer of more than {ANSWER_BYTES_MAX} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    String::from_utf8(body).map_err(|error| unreadable(error.to_string()))
 }
 
 #[cfg(test)]
@@ -241,7 +230,7 @@ mod tests {
         }
 
         async fn read(&self) -> Result<Vec<Blob>, DataError> {
-            let source = DataSource::Archive(self.folder.path().to_owned());
+            let source = BlobSource::Archive(self.folder.path().to_owned());
             source.blobs(BATCH, &BLOCK, &self.hashes).await
         }
     }
@@ -251,7 +240,7 @@ mod tests {
         let archive = archive();
         assert!(archive.path(0).ends_with(format!("blobs/{}.blob", archive.hashes[0])));
         assert_eq!(archive.read().await.unwrap(), archive.blobs);
-        let none = DataSource::None.blobs(BATCH, &BLOCK, &archive.hashes).await;
+        let none = BlobSource::None.blobs(BATCH, &BLOCK, &archive.hashes).await;
         assert!(matches!(none, Err(DataError::NoSource)));
     }
 
@@ -279,18 +268,6 @@ mod tests {
         }
         std::fs::remove_file(archive.path(1)).unwrap();
         let error = archive.read().await.unwrap_err();
-        assert!(matches!(error, DataError::Missing(hash) if hash == second), "{error}");
-    }
-
-    #[test]
-    fn blobs_of_a_block_are_found_by_their_hash_whatever_stands_beside_them() {
-        let archive = archive();
-        let bytes = |blob: usize| archive.blobs[blob].as_bytes().to_vec();
-        let all = vec![vec![0; BLOB_BYTES], bytes(1), vec![1, 2, 3], bytes(0)];
-        assert_eq!(in_order(all.clone(), &archive.hashes).unwrap(), archive.blobs);
-        let error = in_order(all[..2].to_vec(), &archive.hashes).unwrap_err();
-        assert!(matches!(error, DataError::Missing(hash) if hash == archive.hashes[0]), "{error}");
-        let error = check_all(vec![bytes(1), bytes(0)], &archive.hashes).unwrap_err();
-        assert!(matches!(error, DataError::WrongBlob { .. }), "in order, as a node gives them");
+        assert!(matches!(error, DataError::Missing { hash, .. } if hash == second), "{error}");
     }
 }

@@ -2,13 +2,18 @@
 
 use crate::chain::felt;
 use crate::world::World;
-use keel_settlement::{DataSource, History, HistoryError, Reached, Sync, SyncError};
+use keel_batches::Batch;
+use keel_settlement::{DataError, DataSource, History, HistoryError, Reached, Sync, SyncError, blob_path};
 use keel_store::{BatchStatus, Replica};
 use keel_types::*;
 
 fn sync(world: &World, folder: &tempfile::TempDir, depth: u64) -> Sync {
+    sync_from(world, folder, depth, DataSource::None)
+}
+
+fn sync_from(world: &World, folder: &tempfile::TempDir, depth: u64, blobs: DataSource) -> Sync {
     Sync {
-        history: History::connect(&world.anvil.url, &world.genesis, DataSource::None).unwrap(),
+        history: History::connect(&world.anvil.url, &world.genesis, blobs).unwrap(),
         replica: Replica::open(folder.path(), world.genesis.hash()).unwrap(),
         scan_from: 0,
         depth,
@@ -69,6 +74,45 @@ async fn the_state_is_rebuilt_from_an_empty_folder_and_goes_on_where_it_was() {
     let again = next.catch_up(|_| panic!("nothing is new")).await.unwrap();
     assert_eq!(again.applied, 0);
     handle.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_in_blobs_is_rebuilt_from_a_beacon_api_and_from_an_archive_up_to_the_first_blob_that_is_missing() {
+    let Some(world) = World::with_data("a_state_in_blobs_is_rebuilt", 1, 2, DataForm::Blobs).await else { return };
+    world.chain.grow(6, 0);
+    let handle = world.start();
+    world.until_batch(2, BatchStatus::Confirmed).await;
+    handle.stop();
+    let header = world.chain.store.header(Height(5)).unwrap().unwrap();
+    let archive = tempfile::tempdir().unwrap();
+    let mut hashes = Vec::new();
+    for id in (0..3).map(BatchId) {
+        let data = Batch::load(&world.chain.store, id).unwrap().unwrap().1.content.data;
+        for (blob, commitment) in data.blobs().iter().zip(data.commitments()) {
+            let path = blob_path(archive.path(), commitment.versioned_hash());
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, blob.as_bytes()).unwrap();
+            hashes.push(commitment.versioned_hash());
+        }
+    }
+    let archive = archive.path().to_owned();
+    for source in [DataSource::Beacon(world.anvil.url.clone()), DataSource::Archive(archive.clone())] {
+        let folder = tempfile::tempdir().unwrap();
+        let head = sync_from(&world, &folder, 0, source).catch_up(|_| {}).await.unwrap().head.unwrap();
+        assert_eq!((head.batch, head.root, head.block_hash), (BatchId(2), header.block.state_root, header.hash));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let none = sync(&world, &folder, 0).catch_up(|_| {}).await.unwrap_err();
+    assert!(matches!(none, SyncError::History(HistoryError::Data { batch: BatchId(0), why: DataError::NoSource })));
+    let last = *hashes.last().unwrap();
+    std::fs::remove_file(blob_path(&archive, last)).unwrap();
+    let torn = sync_from(&world, &folder, 0, DataSource::Archive(archive));
+    let error = torn.catch_up(|_| {}).await.unwrap_err();
+    let SyncError::History(HistoryError::Data { batch: BatchId(2), why: DataError::Missing { hash, .. } }) = &error else {
+        panic!("{error}")
+    };
+    assert!(*hash == last && error.is_transient(), "{error}");
+    assert_eq!(torn.replica.head().unwrap().unwrap().batch, BatchId(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
