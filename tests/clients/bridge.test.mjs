@@ -1,5 +1,5 @@
-// What a bridge does: follows batches by the stream, decodes them with a reader that shares no code with the node, rebuilds the state from the
-// settlement layer alone, and claims a withdrawal with the call data it is given.
+// What a bridge does: follows batches by the stream, decodes them with a reader that shares no code with the node, and claims a withdrawal with the
+// call data it is given.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { decode, fromEthereum, fromNode } from "./example/decode_batch.mjs";
 import { Stack, fromQuantums, toQuantums, until } from "./lib/keel.mjs";
-import { Child, keelBinary, repository } from "./lib/processes.mjs";
+import { repository } from "./lib/processes.mjs";
 import { genesisFile } from "./lib/stack.mjs";
 import { Connection } from "./lib/stream.mjs";
 
@@ -132,61 +132,17 @@ test("the stream tells each batch from BUILT to CONFIRMED, and resumes over a lo
 /** As the node writes an address: without leading zeros. */
 const hexOf = (address) => `0x${BigInt(address).toString(16)}`;
 
-/** `keel sync` with the stack's genesis and settlement layer. */
-const sync = (data, ...args) => ["sync", "--from-settlement", "--genesis", genesisFile, "--endpoint", stack.l1Url, "--depth", "0", "--data", data, ...args];
-
-test("keel sync rebuilds the state from the settlement layer alone, in an empty folder and after a kill", async () => {
-  const data = join(stack.directory, "replica");
-  const first = await stack.keel(...sync(data));
-  assert.equal(first.code, 0, first.stderr);
-  const status = async () => JSON.parse((await stack.keel("sync", "status", "--data", data, "--check")).stdout);
-  assert.ok(Number((await status()).batch) >= confirmed);
-
-  // Killed while it follows; the next run goes on where it was.
-  const log = join(stack.directory, "sync.log");
-  const following = new Child("sync", keelBinary(), ["--config", stack.config, ...sync(data, "--follow")], { log });
-  const before = Number((await status()).batch);
-  await until("a new batch to be followed", async () => Number((await status()).batch) > before, { timeoutMs: 60_000 });
-  await following.kill();
-  const again = await stack.keel(...sync(data));
-  assert.equal(again.code, 0, again.stderr);
-
-  // The contract may have moved on meanwhile: the root is one that it had.
-  const { batch, root, recomputedRoot, lastBlock } = await status();
-  const found = await stack.rpc.call("bridge_getBatch", { batch });
-  assert.deepEqual([root, lastBlock], [found.after.root, found.lastBlock]);
-  assert.equal(recomputedRoot, root);
-  for (const trader of traders) {
-    const { stdout } = await stack.keel("state", "balances", "--data", data, trader.address);
-    const told = Object.fromEntries(Object.entries(JSON.parse(stdout).balances).map(([asset, amount]) => [asset, toQuantums(amount)]));
-    assert.deepEqual(told, await balances(trader));
-  }
-  // It does not pass for a node.
-  const node = await stack.keel("--set", `data_dir=${data}`, "db", "stats");
-  assert.notEqual(node.code, 0);
-  assert.match(node.stderr, /a replica of the settled state, without blocks/);
-});
-
-/** A `keel` command that succeeds. Beside a node that writes, files may vanish while the folder is being opened: then again. */
-async function looked(...args) {
-  for (let left = 3; ; left--) {
-    const { code, stdout, stderr } = await stack.keel(...args);
-    if (code === 0) return stdout;
-    assert.ok(left > 0, stdout + stderr);
-  }
-}
-
 test("keel batch shows, decodes and verifies a batch, from the data folder and from the node", async () => {
   const batch = String(confirmed);
   for (const from of [[], ["--node", stack.url]]) {
-    const shown = await looked("batch", "show", batch, "--json", ...from);
+    const shown = await stack.looked("batch", "show", batch, "--json", ...from);
     assert.deepEqual(JSON.parse(shown), await stack.rpc.call("bridge_getBatch", { batch }));
-    assert.match(await looked("batch", "show", batch, ...from), /CONFIRMED/);
-    const decoded = await looked("batch", "decode", batch, "--json", "--account", traders[0].address, ...from);
+    assert.match(await stack.looked("batch", "show", batch, ...from), /CONFIRMED/);
+    const decoded = await stack.looked("batch", "decode", batch, "--json", "--account", traders[0].address, ...from);
     const exchange = JSON.parse(decoded).contracts.find(({ address }) => BigInt(address) === BigInt(stack.genesis.exchange));
     const named = exchange.storage.find(({ name }) => /^balances\(.*, USDC\)$/.test(name ?? "") && name.includes(hexOf(traders[0].address)));
     assert.equal(named.amount, fromQuantums((await balances(traders[0])).USDC));
-    const verified = await looked("batch", "verify", batch, "--endpoint", stack.l1Url, ...from);
+    const verified = await stack.looked("batch", "verify", batch, "--endpoint", stack.l1Url, ...from);
     assert.match(verified, /ok +settlement layer: accepted in transaction 0x/);
     assert.ok(!verified.includes("WRONG"));
   }

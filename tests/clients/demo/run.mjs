@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Child, repository, takeOverSignals } from "../lib/processes.mjs";
 import { sleep, until } from "../lib/rpc.mjs";
-import { Stack, genesisFile } from "../lib/stack.mjs";
+import { Stack } from "../lib/stack.mjs";
 import { Screen } from "./screen.mjs";
 
 const PORTS = { l1: 8545, rpc: 9944, admin: 9945 };
@@ -33,7 +33,7 @@ takeOverSignals(() => stop(0));
 
 function startTrader(kind, index) {
   const script = fileURLToPath(new URL(`${kind}.mjs`, import.meta.url));
-  return new Child(`${kind} ${index}`, process.execPath, [script, stack.url, stack.l1Url, genesisFile], {
+  return new Child(`${kind} ${index}`, process.execPath, [script, stack.url, stack.l1Url, stack.genesisFile], {
     log: join(directory, `${kind}-${index}.log`),
     onMessage: () => orders++,
   });

@@ -1,10 +1,14 @@
 // What is happening, in one place: redrawn on a terminal, one line a second elsewhere.
 
 const CLEAR = "\x1b[2J\x1b[H";
+/** Accepted batches on the page. */
+const BATCHES_SHOWN = 5;
 const bold = (text) => `\x1b[1m${text}\x1b[0m`;
 
 export class Screen {
   #last;
+  #accepted = []; // lines about the newest batches that the contract has accepted, oldest first
+  #nextBatch; // the first that was not shown yet
 
   /** `orders` tells how many orders were answered so far. */
   constructor(stack, out, orders) {
@@ -16,7 +20,9 @@ export class Screen {
     const [status, markets] = await Promise.all([rpc.call("node_status"), this.stack.markets()]);
     const lastTrades = await Promise.all(markets.map(({ market }) => rpc.call("market_trades", { market, limit: "1" })));
     const batches = status.settlement;
+    this.person ??= await this.stack.person();
     const settled = await this.#settled(batches.confirmed);
+    const accepted = await this.#newlyAccepted(batches.confirmed);
     // Trades of a market are numbered from 1 without a gap.
     const fills = lastTrades.reduce((sum, { trades: [last] }) => sum + Number(last?.tradeId ?? 0), 0);
     const now = { at: Date.now(), orders: this.orders(), fills };
@@ -27,13 +33,26 @@ export class Screen {
       open: status.openOrders, batches, settled,
     };
     this.#last = now;
-    this.out.write(this.out.isTTY ? this.#page(status, markets, figures) : `${line(figures)}\n`);
+    this.out.write(this.out.isTTY ? this.#page(status, markets, figures) : [...accepted, line(figures), ""].join("\n"));
+  }
+
+  /** A line about each batch that was confirmed since the last look: what it brought, and what that cost. */
+  async #newlyAccepted(confirmed) {
+    if (!confirmed) return [];
+    const last = Number(confirmed.batch);
+    const lines = [];
+    for (let next = this.#nextBatch ?? Math.max(0, last + 1 - BATCHES_SHOWN); next <= last; next++) {
+      const batch = await this.stack.rpc.call("bridge_getBatch", { batch: String(next) });
+      lines.push(acceptedText(batch, await this.person.receipt(batch.settlement.transactionHash)));
+      this.#nextBatch = next + 1;
+    }
+    this.#accepted = [...this.#accepted, ...lines].slice(-BATCHES_SHOWN);
+    return lines;
   }
 
   /** Whether the settlement contract's root is the one our confirmed batch ends with. */
   async #settled(confirmed) {
     if (!confirmed) return "";
-    this.person ??= await this.stack.person();
     const { root, block } = await this.person.settled();
     const batch = await this.stack.rpc.call("bridge_getBatchByBlock", { block: String(block) });
     return BigInt(batch.after.root) === root ? `root on L1 = ours at block ${block}` : `ROOT ON L1 DIFFERS at block ${block}`;
@@ -50,9 +69,16 @@ export class Screen {
 
   ${"market".padEnd(16)} ${["oracle", "mark", "bid", "ask"].map((title) => title.padStart(12)).join(" ")}
 ${rows.join("\n")}
+
+${this.#accepted.map((text) => `  ${text}`).join("\n")}
 `;
   }
 }
+
+const acceptedText = ({ batch, data }, { transactionHash, gasUsed, blobGasUsed = 0n }) => {
+  const brought = data.kind === "BLOBS" ? `${data.blobs.length} blob${data.blobs.length === 1 ? "" : "s"}, blob gas ${blobGasUsed}` : data.kind;
+  return `batch ${batch} accepted: ${data.words} words in ${brought}, gas ${gasUsed}, transaction ${transactionHash}`;
+};
 
 const batchText = ({ batches, settled }) => {
   const { built, confirmed } = batches;

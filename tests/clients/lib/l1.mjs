@@ -37,8 +37,8 @@ export class L1 {
     return this.client.setBalance({ address: this.address, value: ONE_THOUSAND_ETHER });
   }
 
-  read(contract, functionName, args = []) {
-    return this.client.readContract({ ...contract, functionName, args });
+  read(contract, functionName, args = [], blockNumber) {
+    return this.client.readContract({ ...contract, functionName, args, blockNumber });
   }
 
   /** Sends, waits for the receipt, and returns it with `events` as [name, args]. */
@@ -82,14 +82,20 @@ export class L1 {
     if (status !== "success") throw new Error(`${hash} reverted`);
   }
 
+  /** What became of a transaction, with `gasUsed` and, where it had blobs, `blobGasUsed`. */
+  receipt(hash) {
+    return this.client.getTransactionReceipt({ hash });
+  }
+
   /** Finishes a withdrawal; anybody may. */
   claim(symbol, recipient, amount, id) {
     return this.send(this.bridge, "withdraw", [this.tokens[symbol].address, recipient, amount, id]);
   }
 
-  async settled() {
+  /** The core contract's state, now or after a block. */
+  async settled(blockNumber) {
     const [root, block, hash] = await Promise.all(
-      ["stateRoot", "stateBlockNumber", "stateBlockHash"].map((name) => this.read(this.core, name)),
+      ["stateRoot", "stateBlockNumber", "stateBlockHash"].map((name) => this.read(this.core, name, [], blockNumber)),
     );
     return { root, block, hash };
   }

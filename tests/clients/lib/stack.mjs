@@ -20,7 +20,7 @@ const PRICE_FRESH_MS = 2_000;
 
 /** Blocks, batches and phases in seconds; budgets wide enough for many traders behind one address. */
 const nodeConfig = (values) => `data_dir = ${JSON.stringify(values.dataDir)}
-genesis = ${JSON.stringify(genesisFile)}
+genesis = ${JSON.stringify(values.genesisFile)}
 keys = ${JSON.stringify(keysFile)}
 
 [rpc]
@@ -64,12 +64,24 @@ export class Stack {
   constructor(directory) {
     this.temporary = directory === undefined;
     this.directory = directory ?? mkdtempSync(join(tmpdir(), "keel-"));
+    this.genesisFile = genesisFile;
     this.genesis = JSON.parse(readFileSync(genesisFile, "utf8"));
   }
 
-  /** `ports` fixes {l1, rpc, admin}; others are free ones. When it throws, `stop` ends what had started. */
-  async start({ ports = {}, blockIntervalMs = 500, batchBlocks = 6, batchAgeMs = 2_000, budgetFactor = 1_000 } = {}) {
+  /** A chain like that of genesis/dev.json, but for the form of its data on the settlement layer. */
+  #settleBy(data) {
+    this.genesis.settlement.data = data;
+    this.genesisFile = join(this.directory, "genesis.json");
+    writeFileSync(this.genesisFile, JSON.stringify(this.genesis, undefined, 2));
+  }
+
+  /**
+   * `ports` fixes {l1, rpc, admin}; others are free ones. `data` is the form in which batches bring their data, where it is not that of
+   * genesis/dev.json. When it throws, `stop` ends what had started.
+   */
+  async start({ ports = {}, blockIntervalMs = 500, batchBlocks = 6, batchAgeMs = 2_000, budgetFactor = 1_000, data } = {}) {
     mkdirSync(this.directory, { recursive: true });
+    if (data !== undefined) this.#settleBy(data);
     const [rpcPort, adminPort] = await freePorts(2);
     this.anvil = await startAnvil({ directory: this.directory, port: ports.l1 ?? 0 });
     this.l1Url = this.anvil.url;
@@ -79,7 +91,7 @@ export class Stack {
     this.rpc = new Rpc(this.url);
     this.config = join(this.directory, "keel.toml");
     writeFileSync(this.config, nodeConfig({
-      dataDir: join(this.directory, "node"), port, adminPort: this.adminPort, l1Url: this.l1Url, blockIntervalMs, batchBlocks,
+      genesisFile: this.genesisFile, dataDir: join(this.directory, "node"), port, adminPort: this.adminPort, l1Url: this.l1Url, blockIntervalMs, batchBlocks,
       batchAgeMs, budgetFactor,
     }));
     await runKeel(["--config", this.config, "dev", "deploy"], { log: join(this.directory, "deploy.log"), env: withoutKeelVariables() });
@@ -114,6 +126,15 @@ export class Stack {
     const env = { ...process.env, ...withoutKeelVariables() };
     return new Promise((resolve) => execFile(keelBinary(), ["--config", this.config, ...args], { env, timeout: KEEL_TIMEOUT_MS },
       (error, stdout, stderr) => resolve({ code: error ? error.code ?? error.signal : 0, stdout, stderr })));
+  }
+
+  /** Output of a `keel` command that succeeds. Beside a node that writes, files may vanish while the folder is being opened: then again. */
+  async looked(...args) {
+    for (let left = 3; ; left--) {
+      const { code, stdout, stderr } = await this.keel(...args);
+      if (code === 0) return stdout;
+      if (left === 0) throw new Error(`keel ${args.join(" ")} failed (${code}):\n${stdout}${stderr}`);
+    }
   }
 
   status() {

@@ -11,7 +11,7 @@ use keel_commitment::transaction_hash::{CommonV3, InvokeV3, L1Handler, Purpose};
 use keel_commitment::{Felt, StateDiff};
 use keel_contracts::starknet::{Call, Layout, genesis_state};
 use keel_store::{Block, Header, Invoke, L1HandlerCall, OpenTransaction, Receipt, Store, Transaction, TrieChanges};
-use keel_types::{Bytes32, Genesis, Height, Seq, StateWrite, Ts};
+use keel_types::{Bytes32, DataForm, Genesis, Height, Seq, SettlementLayer, StateWrite, Ts};
 use std::sync::Arc;
 
 /// A block with what it does to the tries: ready for [Store::commit_block].
@@ -78,7 +78,7 @@ pub(crate) fn seal_block(
         state_root: tries.state_root(),
         sequencer_address: genesis.sequencer.0,
         timestamp: seal.ts.secs(),
-        l1_da_mode: L1DaMode::Calldata,
+        l1_da_mode: l1_da_mode(genesis.settlement.layer),
         gas_prices: gas_prices(),
         starknet_version: STARKNET_VERSION.to_owned(),
         content: content(&transactions, &receipts, &diff),
@@ -96,6 +96,14 @@ pub(crate) fn seal_block(
         engine_digest: seal.engine_digest,
     };
     Ok(SealedBlock { block: Block { header, transactions, receipts, diff }, tries })
+}
+
+/// What a header says of the data's form: BLOB where the chain brings it to Ethereum in blobs.
+fn l1_da_mode(layer: SettlementLayer) -> L1DaMode {
+    match layer {
+        SettlementLayer::Ethereum { data: DataForm::Blobs, .. } => L1DaMode::Blob,
+        SettlementLayer::Ethereum { data: DataForm::Calldata, .. } | SettlementLayer::Starknet { .. } => L1DaMode::Calldata,
+    }
 }
 
 /// The transaction of a closed draft, with its hash and its receipt. `nonce` is the operator's next; an invoke takes it.

@@ -179,6 +179,22 @@ fn the_header_is_what_the_specification_says() {
 }
 
 #[test]
+fn a_header_says_in_which_form_the_data_of_its_chain_is_published() {
+    let ethereum = |data| SettlementLayer::Ethereum { chain_id: 1, data };
+    for (layer, mode) in [
+        (ethereum(DataForm::Blobs), L1DaMode::Blob),
+        (ethereum(DataForm::Calldata), L1DaMode::Calldata),
+        (SettlementLayer::Starknet { chain_id: Felt::ONE.into() }, L1DaMode::Calldata),
+    ] {
+        let mut genesis = genesis();
+        genesis.settlement.layer = layer;
+        let chain = TestChain::of_genesis(genesis);
+        chain.feed(&Script::run(&chain.genesis, "register 1 | seal"));
+        assert_eq!([0, 1].map(|height| chain.block(height).header.block.l1_da_mode), [mode; 2], "{layer}");
+    }
+}
+
+#[test]
 fn genesis_holds_the_contracts_and_the_state_of_a_new_engine() {
     let chain = TestChain::new();
     let block = chain.block(0);

@@ -9,6 +9,7 @@ mod worker;
 
 use crate::{BlockBuilder, BlockKey, SealedBlock, genesis_block};
 use keel_commitment::Felt;
+use keel_commitment::block_hash::L1DaMode;
 use keel_store::{Block, Store};
 use keel_types::*;
 use script::{Script, genesis, genesis_writes};

@@ -4,15 +4,15 @@ use super::reader::{Reader, ask, eth};
 use super::sender::{Call, Sender};
 use crate::error::{L1Error, SendError};
 use crate::withdrawals::{ClaimCall, WithdrawalClaim};
-use alloy::network::EthereumWallet;
-use alloy::primitives::{Address as AlloyAddress, Bytes, U256};
+use alloy::network::{EthereumWallet, TransactionBuilder};
+use alloy::primitives::{Address as AlloyAddress, Bytes, U256, address, hex};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
-use alloy::rpc::types::TransactionReceipt;
+use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolEvent;
 use keel_contracts::ethereum::{AppchainCore, AttestationRegistry, Bridge, CoreInit, TestToken, word};
 use keel_contracts::starknet::{config_hash, program_hash};
-use keel_types::{Address, AssetId, Genesis, L1Address, SettlementLayer};
+use keel_types::{Address, AssetId, DataForm, Genesis, L1Address, SettlementLayer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,17 @@ const REPLACE_AFTER: Duration = Duration::from_secs(30);
 const ATTESTORS_CHANGE_DELAY_S: u64 = 86_400;
 /// Fee of a deposit's message, wei: the least that the core contract takes.
 const MESSAGE_FEE_WEI: u64 = 1;
+
+/// The precompile that checks point proofs. [EIP-4844]
+const POINT_EVALUATION: AlloyAddress = address!("0x000000000000000000000000000000000000000a");
+/// Its input for the blob of zeros: versioned hash, point 0, value 0, then commitment and proof, both the point at infinity.
+const POINT_PROOF_OF_ZEROS: [u8; 192] = hex!(
+    "010657f37554c781402a22917dee2f75def7ab966d7b770905398eba3c444014"
+    "0000000000000000000000000000000000000000000000000000000000000000"
+    "0000000000000000000000000000000000000000000000000000000000000000"
+    "c00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+    "c00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+);
 
 /// Who is who on a development chain.
 #[derive(Clone)]
@@ -54,6 +65,8 @@ pub enum DevError {
     OtherAddress { contract: &'static str, expected: L1Address, found: L1Address },
     #[error("deploy: the settlement layer has chain id {found}, genesis says {expected}")]
     OtherChain { expected: u64, found: u64 },
+    #[error("deploy: the settlement layer takes no blobs: it is of a fork before Cancun")]
+    NoBlobs,
     #[error("the genesis has no asset {0}")]
     UnknownAsset(AssetId),
     #[error("{0} has no event of ours")]
@@ -88,7 +101,21 @@ pub async fn deploy_dev(endpoint: &str, genesis: &Arc<Genesis>, keys: &DevKeys) 
     if !ask(l1.core.isOperator(keys.submitter)).await? {
         send(&l1, &keys.deployer, *l1.core.address(), operator).await?;
     }
-    Ok(())
+    match genesis.settlement.layer {
+        SettlementLayer::Ethereum { data: DataForm::Blobs, .. } => check_blobs(endpoint).await,
+        SettlementLayer::Ethereum { data: DataForm::Calldata, .. } | SettlementLayer::Starknet { .. } => Ok(()),
+    }
+}
+
+/// Has the layer check a point proof: of the blob of zeros. A development chain loads the setup of KZG when it is first asked, and answers nobody
+/// for seconds meanwhile; better before an exchange depends on it than with its first batch.
+async fn check_blobs(endpoint: &str) -> Result<(), DevError> {
+    let url = endpoint.parse().map_err(|error| L1Error::Unreachable(format!("{endpoint}: {error}")))?;
+    // Without the time limit of a node's requests.
+    let provider = ProviderBuilder::new().connect_http(url);
+    let request = TransactionRequest::default().with_to(POINT_EVALUATION).with_input(POINT_PROOF_OF_ZEROS);
+    let answer = provider.call(request).await.map_err(L1Error::from)?;
+    if answer.is_empty() { Err(DevError::NoBlobs) } else { Ok(()) }
 }
 
 async fn deploy_contracts(provider: &DynProvider, genesis: &Genesis, keys: &DevKeys) -> Result<(), DevError> {
