@@ -50,7 +50,7 @@ fn the_development_chain_is_as_agreed() {
     assert_eq!(genesis.markets[1].kind, MarketKind::Spot { base: AssetId(2) });
     assert_eq!(genesis.asset(keel_types::QUOTE).unwrap().quantums_per_l1_unit, 100);
     assert_eq!((genesis.oracle.publishers.len(), genesis.oracle.quorum), (3, 2));
-    let layer = SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata };
+    let layer = SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Blobs };
     assert_eq!(genesis.settlement.layer, layer);
     assert_eq!((genesis.settlement.deposit_depth, genesis.settlement.confirm_depth), (3, 2));
     assert_eq!(genesis.account_templates[0].name, "keel");
