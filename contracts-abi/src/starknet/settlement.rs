@@ -160,14 +160,9 @@ pub enum SettlementEvent {
         number: Felt,
         hash: Felt,
     },
-    MessageSent {
-        hash: Felt,
-        from: Felt,
-        to: Felt,
-        selector: Felt,
-        nonce: Felt,
-        payload: Vec<Felt>,
-    },
+    MessageSent(MessageToAppchain),
+    /// Of a message that waits.
+    CancellationStarted(MessageToAppchain),
     DepositSent {
         nonce: Felt,
         token: Felt,
@@ -186,6 +181,17 @@ pub enum SettlementEvent {
     Other,
 }
 
+/// A message to the appchain, as its events tell it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MessageToAppchain {
+    pub hash: Felt,
+    pub from: Felt,
+    pub to: Felt,
+    pub selector: Felt,
+    pub nonce: Felt,
+    pub payload: Vec<Felt>,
+}
+
 /// Key of the state update's event.
 pub fn event_state_update() -> Felt {
     starknet_keccak("LogStateUpdate")
@@ -194,6 +200,11 @@ pub fn event_state_update() -> Felt {
 /// Key of the event of a message to the appchain.
 pub fn event_message_sent() -> Felt {
     starknet_keccak("MessageSent")
+}
+
+/// Key of the event that the sender of a message began to take it back.
+pub fn event_cancellation_started() -> Felt {
+    starknet_keccak("MessageCancellationStarted")
 }
 
 /// Decodes an event of the appchain contract or of the bridge; `None`: it has a name of ours and another shape.
@@ -208,7 +219,15 @@ pub fn read_event(keys: &[Felt], data: &[Felt]) -> Option<SettlementEvent> {
         let ([hash, from, to], [selector, nonce, length, payload @ ..]) = (keys, data) else { return None };
         let (hash, from, to, selector, nonce) = (*hash, *from, *to, *selector, *nonce);
         let whole = *length == Felt::from(payload.len());
-        return whole.then(|| SettlementEvent::MessageSent { hash, from, to, selector, nonce, payload: payload.to_vec() });
+        let message = MessageToAppchain { hash, from, to, selector, nonce, payload: payload.to_vec() };
+        return whole.then_some(SettlementEvent::MessageSent(message));
+    }
+    if *name == event_cancellation_started() {
+        let ([hash, from, to], [selector, length, payload @ .., nonce]) = (keys, data) else { return None };
+        let (hash, from, to, selector, nonce) = (*hash, *from, *to, *selector, *nonce);
+        let whole = *length == Felt::from(payload.len());
+        let message = MessageToAppchain { hash, from, to, selector, nonce, payload: payload.to_vec() };
+        return whole.then_some(SettlementEvent::CancellationStarted(message));
     }
     if is("DepositSent") {
         let ([nonce, token, _depositor], [_recipient, low, high, _hash]) = (keys, data) else { return None };
@@ -378,7 +397,7 @@ mod tests {
     fn events_are_read_to_the_word() {
         let sent = [event_message_sent(), felt(1), felt(2), felt(3)];
         let event = read_event(&sent, &[felt(4), felt(5), felt(2), felt(6), felt(7)]);
-        let expected = SettlementEvent::MessageSent {
+        let message = MessageToAppchain {
             hash: felt(1),
             from: felt(2),
             to: felt(3),
@@ -386,7 +405,10 @@ mod tests {
             nonce: felt(5),
             payload: vec![felt(6), felt(7)],
         };
-        assert_eq!(event, Some(expected));
+        assert_eq!(event, Some(SettlementEvent::MessageSent(message.clone())));
+        let started = [event_cancellation_started(), felt(1), felt(2), felt(3)];
+        let event = read_event(&started, &[felt(4), felt(2), felt(6), felt(7), felt(5)]);
+        assert_eq!(event, Some(SettlementEvent::CancellationStarted(message)));
         assert_eq!(read_event(&sent, &[felt(4), felt(5), felt(3), felt(6), felt(7)]), None, "a word is missing");
         assert_eq!(read_event(&[starknet_keccak("Initialized")], &[]), Some(SettlementEvent::Other));
         assert_eq!(read_event(&[], &[]), None);

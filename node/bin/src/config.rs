@@ -100,6 +100,9 @@ pub struct Settlement {
     pub batch_blocks_max: u64,
     /// ... or this long after its first block.
     pub batch_age_ms: u64,
+    /// First block of the settlement layer that can hold an event of our contracts: that of their deployment. Everything is read from there
+    /// on at each start; from 0 that takes minutes on a public network.
+    pub scan_from: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -206,6 +209,7 @@ impl Default for Settlement {
             poll_ms: 500,
             batch_blocks_max: 30,
             batch_age_ms: 10_000,
+            scan_from: 0,
         }
     }
 }

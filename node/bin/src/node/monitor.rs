@@ -110,6 +110,7 @@ impl World {
             settlement_head_age_ms: self.settlement.health().head_age_ms(),
             settlement_backlog_batches: backlog.batches,
             settlement_backlog_ms: backlog.oldest.map_or(0, |made| now.ms().saturating_sub(made.ms())),
+            settlement_cancellation_due: self.settlement.cancellations().iter().any(|found| found.is_due(now)),
             oracle_age_ms,
             oracle_heard,
             phase: phase.phase,

@@ -28,6 +28,7 @@ pub fn config(config: &Config, genesis: &Genesis, keys: &Keys) -> Result<Settlem
     settlement.quorum = config.settlement.quorum;
     settlement.limits.blocks_max = config.settlement.batch_blocks_max;
     settlement.limits.age_ms = config.settlement.batch_age_ms;
+    settlement.scan_from = config.settlement.scan_from;
     Ok(settlement)
 }
 

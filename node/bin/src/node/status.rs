@@ -1,6 +1,6 @@
 use keel_feeds::PhaseView;
 use keel_guard::PhaseTimings;
-use keel_rpc::{NodeStatus, PendingDeposit, SettlementStatus, Submission};
+use keel_rpc::{Cancellation, DepositState, NodeStatus, PendingDeposit, SettlementStatus, Submission};
 use keel_settlement::Handle;
 use keel_store::BatchHeader;
 use keel_types::{Phase, Ts};
@@ -31,16 +31,29 @@ impl NodeStatus for Status {
     }
 
     fn settlement(&self) -> SettlementStatus {
-        let status = self.settlement.status();
-        SettlementStatus { head: status.head, head_age_ms: status.head_age_ms, submitter: status.submitter.to_string() }
+        let (status, backlog) = (self.settlement.status(), self.settlement.backlog());
+        let cancellations = self.settlement.cancellations().into_iter();
+        SettlementStatus {
+            head: status.head,
+            head_age_ms: status.head_age_ms,
+            submitter: status.submitter.to_string(),
+            backlog_batches: backlog.batches,
+            backlog_oldest: backlog.oldest,
+            cancellations: cancellations
+                .map(|c| Cancellation { message_nonce: c.message_nonce, started: c.started, deadline: c.deadline })
+                .collect(),
+        }
     }
 
-    fn pending_deposit(&self, message_nonce: u64) -> Option<PendingDeposit> {
-        self.settlement.pending_deposit(message_nonce).map(|pending| PendingDeposit {
-            l1_block: pending.l1_block,
-            l1_tx_hash: pending.l1_tx_hash,
-            depth: pending.depth,
-            depth_needed: pending.depth_needed,
+    fn deposit(&self, message_nonce: u64) -> Option<DepositState> {
+        Some(match self.settlement.deposit(message_nonce)? {
+            keel_settlement::DepositState::Pending(pending) => DepositState::Pending(PendingDeposit {
+                l1_block: pending.l1_block,
+                l1_tx_hash: pending.l1_tx_hash,
+                depth: pending.depth,
+                depth_needed: pending.depth_needed,
+            }),
+            keel_settlement::DepositState::Refused(why) => DepositState::Refused(why),
         })
     }
 

@@ -74,6 +74,10 @@ impl SettlementLayer {
             SettlementLayer::Starknet { chain_id } => chain_id.0,
         }
     }
+    /// Whether data goes there as calldata of one transaction, which takes far less than blobs.
+    pub fn is_calldata(&self) -> bool {
+        matches!(self, SettlementLayer::Ethereum { data: DataForm::Calldata, .. })
+    }
     /// Whether the address can exist there: 1..2^160 on Ethereum, 1..2^251-256 on Starknet.
     pub fn admits(&self, address: L1Address) -> bool {
         address.0 != Felt::ZERO
@@ -338,8 +342,12 @@ impl Genesis {
         if self.oracle.quorum == 0 || usize::from(self.oracle.quorum) > publishers || publishers > 255 {
             return fail("oracle.quorum".into(), "must be between 1 and the number of publishers");
         }
-        if self.limits.fills_per_command == 0 || self.limits.fills_per_command > FILLS_PER_COMMAND_MAX {
+        let (fills, calldata) = (self.limits.fills_per_command, self.settlement.layer.is_calldata());
+        if fills == 0 || fills > FILLS_PER_COMMAND_MAX {
             return fail("limits.fills_per_command".into(), "must be between 1 and 900");
+        }
+        if calldata && fills > FILLS_PER_COMMAND_CALLDATA_MAX {
+            return fail("limits.fills_per_command".into(), "must be between 1 and 50 where data goes as calldata");
         }
         Ok(())
     }
@@ -349,6 +357,8 @@ impl Genesis {
 pub const MONEY_MAX: i128 = 1_000_000_000_000 * QUANTUMS_PER_UNIT as i128;
 /// A command with this many fills still fits a block that was just under its limit. [spec settlement, Blocks]
 pub const FILLS_PER_COMMAND_MAX: u32 = 900;
+/// The same where data goes to Ethereum as calldata: one transaction takes 4,096 words there, a fill adds up to 18.
+pub const FILLS_PER_COMMAND_CALLDATA_MAX: u32 = 50;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 pub mod json;
 pub(crate) mod stream;
 
-use crate::context::Shared;
+use crate::context::{DepositState, Shared};
 use crate::error::RpcError;
 use crate::fields::Fields;
 use crate::limits::{HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX};
@@ -153,7 +153,8 @@ fn batches(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
     }))
 }
 
-/// CREDITED and REFUSED are final. PENDING: seen, not yet final on the settlement layer.
+/// CREDITED is final. PENDING: seen, not yet final on the settlement layer. REFUSED: by us, finally; or, while its message was not
+/// consumed (no `seq`), until its sender takes back what he started.
 fn deposit(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
     let mut fields = Fields::read(params)?;
     let nonce: u64 = fields.integer("messageNonce")?;
@@ -173,12 +174,16 @@ fn deposit(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
         None => shared.store.deposit(nonce)?,
     };
     let Some(row) = row else {
-        let pending = shared.status.pending_deposit(nonce).ok_or(RpcError::UnknownDeposit)?;
-        return Ok(json!({
-            "messageNonce": nonce.to_string(), "status": "PENDING",
-            "l1Block": pending.l1_block.to_string(), "l1TransactionHash": pending.l1_tx_hash.to_string(),
-            "depth": pending.depth.to_string(), "depthNeeded": pending.depth_needed.to_string(),
-        }));
+        return match shared.status.deposit(nonce).ok_or(RpcError::UnknownDeposit)? {
+            DepositState::Pending(pending) => Ok(json!({
+                "messageNonce": nonce.to_string(), "status": "PENDING",
+                "l1Block": pending.l1_block.to_string(), "l1TransactionHash": pending.l1_tx_hash.to_string(),
+                "depth": pending.depth.to_string(), "depthNeeded": pending.depth_needed.to_string(),
+            })),
+            DepositState::Refused(reason) => {
+                Ok(json!({ "messageNonce": nonce.to_string(), "status": "REFUSED", "reason": reason }))
+            }
+        };
     };
     let deposit = &row.deposit;
     let block = shared.store.height_of_seq(row.seq)?;

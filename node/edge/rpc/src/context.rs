@@ -25,15 +25,15 @@ pub struct RpcContext {
     pub status: Arc<dyn NodeStatus>,
 }
 
-/// What only the binary knows: the guard's timings and the settlement watcher. Called from request threads; must answer from
-/// memory.
+/// What only the binary knows: the guard's timings and the settlement watcher. Called from request threads; must answer without the
+/// engine and without the settlement layer, from memory or a few rows of the store.
 pub trait NodeStatus: Send + Sync + 'static {
     /// The earliest moment at which the next phase may open; `None` when nobody can say (an operator must act, or OPEN).
     fn phase_eta(&self, phase: &PhaseView) -> Option<Ts>;
     /// The settlement layer as last seen.
     fn settlement(&self) -> SettlementStatus;
-    /// A deposit seen on the settlement layer that is not final yet.
-    fn pending_deposit(&self, message_nonce: u64) -> Option<PendingDeposit>;
+    /// A deposit seen on the settlement layer that the engine was not told of.
+    fn deposit(&self, message_nonce: u64) -> Option<DepositState>;
     /// Where a batch is on the settlement layer, as its header's note says; `None` while it was not submitted.
     fn submission(&self, batch: &BatchHeader) -> Option<Submission>;
 }
@@ -47,9 +47,32 @@ pub struct SettlementStatus {
     pub head_age_ms: Option<u64>,
     /// What the submission loop is doing, in a few words: `idle`, `waiting for confirmations`, `out of funds`.
     pub submitter: String,
+    /// Batches that are not confirmed.
+    pub backlog_batches: u64,
+    /// Chain time of the last block of the oldest of them.
+    pub backlog_oldest: Option<Ts>,
+    /// Cancellations that were started on messages which were consumed and are not settled.
+    pub cancellations: Vec<Cancellation>,
 }
 
-/// See [NodeStatus::pending_deposit].
+/// A message that must be settled before its sender may take it back. [spec safe-mode, SETTLEMENT_CANCELLATION]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cancellation {
+    pub message_nonce: u64,
+    pub started: Ts,
+    pub deadline: Ts,
+}
+
+/// See [NodeStatus::deposit].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DepositState {
+    /// Not final yet, or final and about to be credited.
+    Pending(PendingDeposit),
+    /// Never will be credited as it stands; its sender may take it back. Why.
+    Refused(String),
+}
+
+/// See [DepositState::Pending].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PendingDeposit {
     pub l1_block: u64,

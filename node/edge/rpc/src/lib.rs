@@ -34,7 +34,7 @@ mod streams;
 mod trade;
 
 pub use admin::{AdminAnswer, AdminConfig, AdminRefusal, AdminSink};
-pub use context::{NodeStatus, PendingDeposit, RpcContext, SettlementStatus, Submission};
+pub use context::{Cancellation, DepositState, NodeStatus, PendingDeposit, RpcContext, SettlementStatus, Submission};
 pub use follow::{Announced, AttestationDesk, FollowerConfig};
 pub use jwt::JwtSecret;
 pub use server::{Client, Running};

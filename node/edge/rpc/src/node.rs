@@ -54,6 +54,15 @@ fn status(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
             "head": settlement.head.map(|head| head.to_string()),
             "headAgeMs": settlement.head_age_ms.map(|age| age.to_string()),
             "submitter": settlement.submitter,
+            "backlog": {
+                "batches": settlement.backlog_batches.to_string(),
+                "oldest": settlement.backlog_oldest.map(|oldest| oldest.ms().to_string()),
+            },
+            "cancellations": settlement.cancellations.iter().map(|cancellation| json!({
+                "messageNonce": cancellation.message_nonce.to_string(),
+                "started": cancellation.started.ms().to_string(),
+                "deadline": cancellation.deadline.ms().to_string(),
+            })).collect::<Value>(),
             "built": batch(BatchStatus::Built)?,
             "submitted": batch(BatchStatus::Submitted)?,
             "confirmed": batch(BatchStatus::Confirmed)?,

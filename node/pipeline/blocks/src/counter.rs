@@ -1,5 +1,5 @@
 use keel_contracts::starknet::Key;
-use keel_types::{DataForm, Event, SettlementLayer, StateWrite};
+use keel_types::{Event, SettlementLayer, StateWrite};
 use std::collections::HashSet;
 
 /// State-diff entries, aliases included, at which a block closes. [spec settlement, Blocks: it always fits the blobs of one transaction uncompressed]
@@ -15,7 +15,7 @@ use std::collections::HashSet;
 pub const BLOCK_ENTRIES_MAX: u64 = 4_000;
 /// Words of data and messages at which a block closes while its data goes to Ethereum as calldata: 2 for each entry and those of
 /// its messages. Ethereum nodes take 128 KiB = 4,096 words in one transaction; the rest is for what the last
-/// command adds (`fills_per_command` 50 of the development chain: 50 x 9 entries x 2 words = 900) and for the header.
+/// command adds (`fills_per_command` is at most 50 there: 50 x 9 entries x 2 words = 900) and for the header.
 pub const BLOCK_WORDS_MAX: u64 = 2_900;
 /// Words of messages, both ways, at which a block closes: a batch takes 3,000, of which one transaction's gas and, on
 /// Starknet, its calldata and events are the reason.
@@ -63,7 +63,7 @@ impl DiffCounter {
     /// An empty block of a chain that settles on `layer`.
     pub fn new(layer: SettlementLayer) -> DiffCounter {
         DiffCounter {
-            calldata: matches!(layer, SettlementLayer::Ethereum { data: DataForm::Calldata, .. }),
+            calldata: layer.is_calldata(),
             open: HashSet::new(),
             known: HashSet::new(),
             entries: 0,

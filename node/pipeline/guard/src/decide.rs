@@ -1,5 +1,6 @@
 use crate::Config;
 use keel_types::{Bytes32, IncidentId, LossReason, LossReasons, Phase, SetPhase, Ts};
+use std::collections::BTreeMap;
 
 /// What the guard sees at one moment. Published state only.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -10,6 +11,8 @@ pub struct Sample {
     /// Batches that are not confirmed on the settlement layer, and since the oldest of them was made.
     pub settlement_backlog_batches: u64,
     pub settlement_backlog_ms: u64,
+    /// Half of the time is over in which a message that we consumed must be settled, before its sender may take it back.
+    pub settlement_cancellation_due: bool,
     /// Per market: since the last quorum price, or since start.
     pub oracle_age_ms: Vec<u64>,
     /// Every market had a quorum price since start. Silence right after a start is no loss yet, and no reason to reopen either.
@@ -81,9 +84,8 @@ enum Signal {
 /// Remembers what was lost. Everything else is in the sample.
 pub struct Guard {
     config: Config,
-    settlement: Signal,
-    backlog: Signal,
-    oracle: Signal,
+    /// Of every reason that is judged here, once it was seen.
+    signals: BTreeMap<LossReason, Signal>,
     /// Since when the oracle is fresh in every market.
     oracle_fresh_since: Option<Ts>,
     /// What was told of last: reports that stand must not take back an operator's word, more of them must.
@@ -98,16 +100,7 @@ const ASK_AGAIN_MS: u64 = 2_000;
 impl Guard {
     /// A guard that has seen no loss yet.
     pub fn new(config: Config) -> Guard {
-        let healthy = Signal::Healthy;
-        Guard {
-            config,
-            settlement: healthy,
-            backlog: healthy,
-            oracle: healthy,
-            oracle_fresh_since: None,
-            diverged: Divergence::default(),
-            asked: None,
-        }
+        Guard { config, signals: BTreeMap::new(), oracle_fresh_since: None, diverged: Divergence::default(), asked: None }
     }
 
     /// Decides. Call every 100 ms or so; a loss is detected at most that much after its threshold.
@@ -147,11 +140,13 @@ impl Guard {
         let fresh = stale_markets == 0 && sample.oracle_heard;
         self.oracle_fresh_since = fresh.then(|| self.oracle_fresh_since.unwrap_or(now));
         let mut lost = LossReasons::default();
-        for (signal, stale, reason) in [
-            (&mut self.settlement, settlement_stale, LossReason::SettlementHeadStale),
-            (&mut self.backlog, backlog, LossReason::SettlementBacklog),
-            (&mut self.oracle, oracle_stale, LossReason::OracleStale),
+        for (reason, stale) in [
+            (LossReason::SettlementHeadStale, settlement_stale),
+            (LossReason::SettlementBacklog, backlog),
+            (LossReason::SettlementCancellation, sample.settlement_cancellation_due),
+            (LossReason::OracleStale, oracle_stale),
         ] {
+            let signal = self.signals.entry(reason).or_insert(Signal::Healthy);
             if signal.update(stale, now, limits.regain_ms) {
                 lost = lost.with(LossReasons::of(reason));
             }
@@ -162,7 +157,7 @@ impl Guard {
     /// The next step of reopening, if its gate is open. [spec safe-mode, Reopening]
     fn reopen(&mut self, sample: &Sample) -> Option<Action> {
         let timings = self.config.phases;
-        let healthy = [self.settlement, self.backlog, self.oracle] == [Signal::Healthy; 3];
+        let healthy = self.signals.values().all(|signal| *signal == Signal::Healthy);
         let in_phase_ms = sample.now.ms().saturating_sub(sample.phase_since.ms());
         let oracle_fresh_ms = self.oracle_fresh_since.map_or(0, |since| sample.now.ms().saturating_sub(since.ms()));
         let (next, post_only_until, integrity_report) = match sample.phase {
@@ -227,6 +222,7 @@ mod tests {
             settlement_head_age_ms: 0,
             settlement_backlog_batches: 0,
             settlement_backlog_ms: 0,
+            settlement_cancellation_due: false,
             oracle_age_ms: vec![0; 4],
             oracle_heard: true,
             phase: Phase::Halted,
@@ -301,22 +297,24 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_too_old_or_too_long_is_a_loss_until_it_is_settled() {
+    fn a_backlog_too_old_or_too_long_or_one_that_may_be_taken_back_is_a_loss_until_it_is_settled() {
         type Shape = fn(&mut Sample);
-        let cases: [(&str, Shape); 2] = [
-            ("30 minutes", |sample| sample.settlement_backlog_ms = 1_800_001),
-            ("500 batches", |sample| sample.settlement_backlog_batches = 501),
+        let cases: [(&str, Shape, &str); 3] = [
+            ("30 minutes", |sample| sample.settlement_backlog_ms = 1_800_001, "SettlementBacklog"),
+            ("500 batches", |sample| sample.settlement_backlog_batches = 501, "SettlementBacklog"),
+            ("half a cancellation", |sample| sample.settlement_cancellation_due = true, "SettlementCancellation"),
         ];
-        for (name, shape) in cases {
+        for (name, shape, reason) in cases {
             let log = walk(20_000, |ms, sample| {
                 (sample.settlement_backlog_ms, sample.settlement_backlog_batches) = (1_800_000, 500);
+                sample.settlement_cancellation_due = false;
                 if (6_000..12_000).contains(&ms) {
                     shape(sample);
                 }
             });
             let after = lines(log).split_off("0 READ_ONLY\n1000 gate\n1100 SPOT\n2600 REDUCE_ONLY\n4100 OPEN\n".len());
-            let expected = "6000 lose [SettlementBacklog]\n6100 READ_ONLY\n12500 gate\n12600 SPOT\n";
-            assert!(after.starts_with(expected), "over {name}: {after}");
+            let expected = format!("6000 lose [{reason}]\n6100 READ_ONLY\n12500 gate\n12600 SPOT\n");
+            assert!(after.starts_with(&expected), "over {name}: {after}");
         }
     }
 

@@ -1,21 +1,23 @@
 use keel_store::{Store, StoreError};
-use keel_types::{BatchId, Ts};
+use keel_types::{BatchId, Height, Ts};
 
 /// Batches that are not confirmed on the settlement layer. [spec safe-mode, SETTLEMENT_BACKLOG]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Backlog {
     pub batches: u64,
-    /// Chain time of the last block of the oldest of them; `None` if there is none.
+    /// Chain time of the first block that is in no confirmed batch, whether a batch was made of it or not; `None` if there is none.
     pub oldest: Option<Ts>,
 }
 
-/// The batches after `confirmed`. A few rows of the store.
+/// What comes after `confirmed`. A few rows of the store.
 pub(crate) fn backlog(store: &Store, confirmed: Option<BatchId>) -> Result<Backlog, StoreError> {
     let first = BatchId(confirmed.map_or(0, |confirmed| confirmed.0 + 1));
-    let Some(latest) = store.latest_batch()?.filter(|latest| latest.batch >= first) else { return Ok(Backlog::default()) };
-    let oldest = match store.batch_header(first)? {
-        Some(header) => store.header(header.last_block)?.map(|block| block.ts),
-        None => None,
+    let block = match confirmed {
+        // Its row is being made again: no block is known to be after it.
+        Some(confirmed) => store.batch_header(confirmed)?.map(|header| Height(header.last_block.0 + 1)),
+        None => Some(Height(0)),
     };
-    Ok(Backlog { batches: latest.batch.0 - first.0 + 1, oldest })
+    let oldest = block.map_or(Ok(None), |block| store.header(block))?.map(|header| header.ts);
+    let latest = store.latest_batch()?.filter(|latest| latest.batch >= first);
+    Ok(Backlog { batches: latest.map_or(0, |latest| latest.batch.0 - first.0 + 1), oldest })
 }

@@ -2,7 +2,7 @@
 
 use crate::backoff::Backoff;
 use crate::error::L1Error;
-use crate::layer::{BlockTag, DepositLog, L1};
+use crate::layer::{BlockTag, DepositLog, L1, MessageState};
 use crate::start::{EngineFacts, OnLoss};
 use crate::view::View;
 use keel_batches::MessageToL2;
@@ -17,6 +17,9 @@ use tokio::sync::oneshot;
 
 /// Longest wait for the engine's word on one deposit; then the deposit is looked at again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Blocks that are read in one step.
+const SCAN_BLOCKS: u64 = 50_000;
 
 /// Before a deposit that the engine does not take now (it credits nothing while HALTED) is offered again: each offer is a
 /// journaled command.
@@ -121,6 +124,7 @@ enum Consumed {
 }
 
 /// The loop.
+#[derive(Clone)]
 pub(crate) struct DepositWatcher {
     pub(crate) l1: L1,
     pub(crate) inbox: Inbox,
@@ -136,6 +140,8 @@ pub(crate) struct DepositWatcher {
     pub(crate) anchor: Option<(u64, Bytes32)>,
     /// When the first in line may be offered again.
     pub(crate) not_before: Option<Instant>,
+    /// Refused for what a reorganisation of the newest blocks may undo, each with the newest block at that moment.
+    pub(crate) withheld: Vec<(DepositLog, u64)>,
 }
 
 impl DepositWatcher {
@@ -161,20 +167,26 @@ impl DepositWatcher {
 
     /// `false`: something final was undone; nothing may be consumed any more.
     async fn cycle(&mut self) -> Result<bool, L1Error> {
-        let head = self.l1.head().await?;
+        if self.view.refused_settlement().is_some() {
+            return Ok(false);
+        }
+        let (head, head_hash) = self.l1.newest().await?;
         if !self.anchor_holds(head).await? {
             return Ok(false);
         }
-        if let Some(last) = self.last_final(head).await?.filter(|last| *last >= self.next) {
+        while let Some(last) = self.last_final(head).await?.filter(|last| *last >= self.next) {
+            // In steps, each of which counts: a long way from the first block need not be gone again after an error.
+            let last = last.min(self.next.saturating_add(SCAN_BLOCKS - 1));
             let Some((_, hash)) = self.l1.block(BlockTag::Number(last)).await? else { return Ok(true) };
             let logs = self.l1.deposits(self.next, last).await?;
             self.line.extend(logs);
             self.next = last + 1;
             self.anchor = Some((last, hash));
         }
+        self.look_again(head, head_hash).await?;
         while self.not_before.is_none_or(|moment| Instant::now() >= moment) {
             let Some(log) = self.line.front().cloned() else { break };
-            match self.consume(&log, head).await? {
+            match self.consume(&log, head, head_hash).await? {
                 Consumed::Done => drop(self.line.pop_front()),
                 Consumed::Later => self.not_before = Some(Instant::now() + OFFER_PAUSE),
             }
@@ -193,6 +205,7 @@ impl DepositWatcher {
             Some((_, found)) if found != hash => {
                 let why = format!("block {number} of the settlement layer, final as {hash}, is now {found}");
                 (self.on_loss)(LossReason::SettlementReorg, &why);
+                self.view.refuse_settlement(why);
                 Ok(false)
             }
             _ => Ok(true),
@@ -206,7 +219,22 @@ impl DepositWatcher {
         }
     }
 
-    async fn consume(&mut self, log: &DepositLog, head: u64) -> Result<Consumed, L1Error> {
+    /// What was withheld comes back into the line when its cancellation is undone, and is given up when that cannot happen any more.
+    async fn look_again(&mut self, head: u64, head_hash: Bytes32) -> Result<(), L1Error> {
+        let depths = &self.l1.genesis().settlement;
+        let depth = depths.deposit_depth.max(depths.confirm_depth);
+        for (log, since) in std::mem::take(&mut self.withheld) {
+            let Ok(deposit) = read_deposit(self.l1.genesis(), &log, head) else { continue };
+            match self.l1.message(deposit.message_hash, head_hash).await {
+                Ok(MessageState { waits: true, cancellation_started: None }) => self.line.push_back(log),
+                Ok(_) if head.saturating_sub(since) > depth => {}
+                _ => self.withheld.push((log, since)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn consume(&mut self, log: &DepositLog, head: u64, head_hash: Bytes32) -> Result<Consumed, L1Error> {
         let deposit = match read_deposit(self.l1.genesis(), log, head) {
             Ok(deposit) => deposit,
             Err(error) => return Ok(self.refuse(log, error)),
@@ -221,11 +249,13 @@ impl DepositWatcher {
             self.line.clear();
             return Err(L1Error::Contradiction(format!("block {} was replaced while it was read", log.block)));
         }
-        match self.l1.message(deposit.message_hash).await? {
-            (true, false) => self.hand_over(deposit).await,
-            (true, true) => Ok(self.refuse(log, DepositError::CancellationStarted)),
-            (false, _) => Ok(self.refuse(log, DepositError::Gone)),
-        }
+        let error = match self.l1.message(deposit.message_hash, head_hash).await? {
+            MessageState { waits: true, cancellation_started: None } => return self.hand_over(deposit).await,
+            MessageState { waits: true, .. } => DepositError::CancellationStarted,
+            MessageState { waits: false, .. } => DepositError::Gone,
+        };
+        self.withheld.push((log.clone(), head));
+        Ok(self.refuse(log, error))
     }
 
     fn refuse(&self, log: &DepositLog, error: DepositError) -> Consumed {

@@ -1,5 +1,5 @@
 use keel_store::StoreError;
-use keel_types::{BatchId, Bytes32, SettlementLayer};
+use keel_types::{BatchId, Bytes32, L1Address, SettlementLayer};
 
 /// What went wrong between us and the settlement layer.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +127,9 @@ pub enum CheckError {
     /// Not a difference: nobody could be asked. The loops ask again.
     #[error("settlement check: {0}")]
     Unavailable(#[from] L1Error),
+    /// On the right chain: a node that is still catching up shows that too.
+    #[error("settlement check: no contract at {address}, which is {what} by genesis")]
+    Missing { what: &'static str, address: L1Address },
     #[error("settlement check: {what} is {found} on the settlement layer, {expected} by genesis")]
     Differs { what: &'static str, expected: String, found: String },
     #[error("settlement check: {role} {account} may not act: {why}")]

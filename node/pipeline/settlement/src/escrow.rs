@@ -15,7 +15,7 @@
 
 use crate::error::L1Error;
 use crate::layer::{BlockTag, BridgeEvent, L1};
-use keel_types::{AssetId, Bytes32, L1Address};
+use keel_types::{AssetId, AssetSpec, Bytes32, Genesis, L1Address};
 use std::collections::BTreeMap;
 
 /// The escrow of every asset at one block.
@@ -103,26 +103,67 @@ impl TokenFigures {
     }
 }
 
-impl L1 {
-    /// The escrow at the newest block. Events are read from block `from` on, which must not be after the bridge's first.
+/// Reads the escrow, again and again: what the bridge did in blocks that are deep is read once.
+#[derive(Debug)]
+pub(crate) struct EscrowScan {
+    /// First block that was not read for good.
+    next: u64,
+    /// The last that was; if it is ever another one, everything is read again from `first`.
+    anchor: Option<(u64, Bytes32)>,
+    first: u64,
+    tokens: Vec<TokenFigures>,
+}
+
+/// Blocks that are read in one step.
+const SCAN_BLOCKS: u64 = 50_000;
+
+impl EscrowScan {
+    /// Events are read from block `first` on, which must not be after the bridge's first.
+    pub(crate) fn new(genesis: &Genesis, first: u64) -> EscrowScan {
+        let of = |(index, asset): (usize, &AssetSpec)| TokenFigures {
+            asset: AssetId(index as u16),
+            token: asset.token,
+            quantums_per_unit: asset.quantums_per_l1_unit,
+            counter: 0,
+            balance: 0,
+            deposits: BTreeMap::new(),
+            claims: BTreeMap::new(),
+        };
+        EscrowScan { next: first, anchor: None, first, tokens: genesis.assets.iter().enumerate().map(of).collect() }
+    }
+
+    /// The escrow at the newest block. An error loses no step.
     ///
     /// # Errors
     /// See [`L1Error`]; nothing partial is returned.
-    pub async fn escrow(&self, from: u64) -> Result<EscrowFigures, L1Error> {
+    pub(crate) async fn figures(&mut self, l1: &L1) -> Result<EscrowFigures, L1Error> {
+        let head = l1.head().await?;
+        if let Some((number, hash)) = self.anchor
+            && l1.block(BlockTag::Number(number)).await?.is_none_or(|(_, found)| found != hash)
+        {
+            *self = EscrowScan::new(l1.genesis(), self.first);
+        }
+        while let Some(last) = head.checked_sub(l1.genesis().settlement.confirm_depth).filter(|last| *last >= self.next) {
+            let last = last.min(self.next.saturating_add(SCAN_BLOCKS - 1));
+            let Some(block) = l1.block(BlockTag::Number(last)).await? else { break };
+            for event in l1.bridge_events(self.next, last).await? {
+                put(&mut self.tokens, event);
+            }
+            (self.next, self.anchor) = (last + 1, Some(block));
+        }
+        l1.escrow(self.tokens.clone(), self.next).await
+    }
+}
+
+impl L1 {
+    /// The escrow at the newest block, with what the bridge did from block `from` on added to `tokens`.
+    async fn escrow(&self, mut tokens: Vec<TokenFigures>, from: u64) -> Result<EscrowFigures, L1Error> {
         let (l1_block, hash) = self.newest().await?;
-        let mut tokens = Vec::new();
-        for (index, asset) in self.genesis().assets.iter().enumerate() {
-            let (counter, balance) = self.escrow_at(asset.token, hash).await?;
-            tokens.push(TokenFigures {
-                asset: AssetId(index as u16),
-                token: asset.token,
-                quantums_per_unit: asset.quantums_per_l1_unit,
-                counter,
-                // Anybody may send a token of a broken issuer here: more than fits is still enough.
-                balance: balance.min(i128::MAX as u128 / u128::from(asset.quantums_per_l1_unit)),
-                deposits: BTreeMap::new(),
-                claims: BTreeMap::new(),
-            });
+        for token in &mut tokens {
+            let (counter, balance) = self.escrow_at(token.token, hash).await?;
+            token.counter = counter;
+            // Anybody may send a token of a broken issuer here: more than fits is still enough.
+            token.balance = balance.min(i128::MAX as u128 / u128::from(token.quantums_per_unit));
         }
         for event in self.bridge_events(from, l1_block).await? {
             put(&mut tokens, event);

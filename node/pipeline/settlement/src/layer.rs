@@ -26,8 +26,9 @@ pub enum BlockTag {
 /// Where the settlement contract is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cursor {
-    /// Block of the settlement layer at which it was read.
+    /// Block of the settlement layer at which it was read, and its hash.
     pub at: u64,
+    pub at_hash: Bytes32,
     /// Last settled block; `None` before the first batch.
     pub height: Option<Height>,
     pub root: Felt,
@@ -53,6 +54,15 @@ pub struct DepositLog {
     pub block: u64,
     pub block_hash: Bytes32,
     pub tx: Bytes32,
+}
+
+/// What the core contract says of a message for our chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MessageState {
+    /// It was neither taken by a state update nor cancelled.
+    pub waits: bool,
+    /// Unix seconds at which its cancellation was last started.
+    pub cancellation_started: Option<u64>,
 }
 
 /// Something the bridge did with money. Amounts in units of the token.
@@ -131,7 +141,8 @@ impl L1 {
         on_layer!(self, L1, reader => reader.block(which).await)
     }
 
-    pub(crate) async fn newest(&self) -> Result<(u64, Bytes32), L1Error> {
+    /// Number and hash of the newest block.
+    pub async fn newest(&self) -> Result<(u64, Bytes32), L1Error> {
         let newest = self.block(BlockTag::Latest).await?;
         newest.ok_or_else(|| L1Error::Contradiction("there is no newest block".into()))
     }
@@ -158,9 +169,19 @@ impl L1 {
         on_layer!(self, L1, reader => reader.bridge_events(from, to).await)
     }
 
-    /// Whether the message waits on the core contract, and whether its cancellation was started.
-    pub async fn message(&self, hash: Bytes32) -> Result<(bool, bool), L1Error> {
-        on_layer!(self, L1, reader => reader.message(hash).await)
+    /// Messages of the genesis bridge to the exchange whose cancellation was started in blocks `from..=to`, in order.
+    pub(crate) async fn cancellations(&self, from: u64, to: u64) -> Result<Vec<DepositLog>, L1Error> {
+        on_layer!(self, L1, reader => reader.cancellations(from, to).await)
+    }
+
+    /// Seconds between the start of a cancellation and its end.
+    pub(crate) async fn cancellation_delay(&self) -> Result<u64, L1Error> {
+        on_layer!(self, L1, reader => reader.cancellation_delay().await)
+    }
+
+    /// What became of a message for our chain, at the block with hash `at`.
+    pub async fn message(&self, hash: Bytes32, at: Bytes32) -> Result<MessageState, L1Error> {
+        on_layer!(self, L1, reader => reader.message(hash, at).await)
     }
 
     /// Whether a message of ours can be consumed on the settlement layer now.

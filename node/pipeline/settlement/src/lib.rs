@@ -1,8 +1,8 @@
 //! Batches to the settlement layer, deposits from it. [spec settlement]
 //!
-//! Three loops on the async runtime: the head watcher (what the guard looks at), the deposit watcher (final messages of our
-//! bridge become `Deposit` commands) and the submitter (attest, submit, follow, confirm; one transaction at a time). A
-//! fourth makes batches of sealed blocks.
+//! Loops on the async runtime: the head watcher and the watch for cancellations (what the guard looks at), the deposit watcher
+//! (final messages of our bridge become `Deposit` commands) and the submitter (attest, submit, follow, confirm; one transaction
+//! at a time). Another makes batches of sealed blocks.
 //!
 //! Invariant: **the cursor is read from the contract, never from our own database.** What the store keeps beside a batch
 //! is a convenience: lost, it is found again on the chain. Nothing here touches the engine but through the [`Inbox`],
@@ -18,6 +18,7 @@
 pub mod attestation;
 mod backlog;
 mod backoff;
+mod cancellations;
 mod config;
 mod deposits;
 mod error;
@@ -34,6 +35,7 @@ mod view;
 mod withdrawals;
 
 pub use backlog::Backlog;
+pub use cancellations::Cancellation;
 pub use config::{KeyError, SettlementConfig, SettlementKeys};
 pub use deposits::{DepositError, read_deposit};
 pub use error::{CheckError, L1Error, Refusal};
@@ -42,7 +44,7 @@ pub use history::{
     Accepted, AcceptedData, BLOB_FOLDER, CHUNK_FOLDER, DataError, DataSource, History, HistoryError, Reached, SettledState,
     Sync, SyncError, Update, blob_path, chunk_path,
 };
-pub use layer::{BlockTag, Cursor, DepositLog, FactSignature, Inclusion, L1};
+pub use layer::{BlockTag, Cursor, DepositLog, FactSignature, Inclusion, L1, MessageState};
 pub use note::Note;
 pub use start::{EngineFacts, Handle, OnLoss, Parts, check, start};
 pub use view::{DepositState, PendingDeposit, SettlementHealth, SettlementStatus, Submission, SubmitterState};

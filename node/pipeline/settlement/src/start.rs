@@ -2,10 +2,11 @@
 
 use crate::attestation::Desk;
 use crate::backlog::{Backlog, backlog};
+use crate::cancellations::{Cancellation, CancellationWatch};
 use crate::config::SettlementConfig;
 use crate::deposits::DepositWatcher;
 use crate::error::{CheckError, L1Error};
-use crate::escrow::EscrowFigures;
+use crate::escrow::{EscrowFigures, EscrowScan};
 use crate::layer::{L1, Sender};
 use crate::submit::{Building, Submitter};
 use crate::view::{DepositState, PendingDeposit, SettlementHealth, SettlementStatus, Submission, View};
@@ -13,10 +14,14 @@ use keel_batches::Batcher;
 use keel_ingress::Inbox;
 use keel_store::Store;
 use keel_types::{BatchId, Bytes32, Genesis, Height, LossReason};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use tokio::task::JoinHandle;
+use std::time::Duration;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Before a loop that panicked begins again.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
 /// Told what lost sync, with the details for the log. Called from the loops: must not block.
 pub type OnLoss = Arc<dyn Fn(LossReason, &str) + Send + Sync>;
@@ -50,7 +55,7 @@ struct Shared {
     building: Arc<Building>,
     desk: Arc<Desk>,
     engine: Arc<EngineFacts>,
-    scan_from: u64,
+    escrow: tokio::sync::Mutex<EscrowScan>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -85,9 +90,18 @@ pub fn start(config: &SettlementConfig, parts: Parts, runtime: &tokio::runtime::
         line: VecDeque::new(),
         anchor: None,
         not_before: None,
+        withheld: vec![],
+    };
+    let cancellations = CancellationWatch {
+        l1: l1.clone(),
+        engine: parts.engine.clone(),
+        view: view.clone(),
+        poll,
+        next: config.scan_from,
+        started: BTreeMap::new(),
     };
     let desk = Arc::new(Desk::new(parts.store.clone(), &parts.genesis));
-    let sender = Sender::new(&l1, &config.keys, poll, config.replace_after)?;
+    let sender = Arc::new(Sender::new(&l1, &config.keys, poll, config.replace_after)?);
     let submitter = Submitter {
         l1: l1.clone(),
         store: parts.store.clone(),
@@ -103,14 +117,37 @@ pub fn start(config: &SettlementConfig, parts: Parts, runtime: &tokio::runtime::
         scan_from: config.scan_from,
         checked: false,
     };
+    let head = (l1.clone(), view.clone());
+    let batches = building.clone();
     let tasks = vec![
-        runtime.spawn(crate::head::watch(l1.clone(), view.clone(), poll)),
-        runtime.spawn(deposits.run()),
-        runtime.spawn(building.clone().run(poll)),
-        runtime.spawn(submitter.run()),
+        runtime.spawn(supervise("head", move || crate::head::watch(head.0.clone(), head.1.clone(), poll))),
+        runtime.spawn(supervise("deposits", move || deposits.clone().run())),
+        runtime.spawn(supervise("cancellations", move || cancellations.clone().run())),
+        runtime.spawn(supervise("batches", move || batches.clone().run(poll))),
+        runtime.spawn(supervise("submitter", move || submitter.clone().run())),
     ];
-    let (store, engine, scan_from) = (parts.store, parts.engine, config.scan_from);
-    Ok(Handle(Arc::new(Shared { l1, view, store, building, desk, engine, scan_from, tasks: Mutex::new(tasks) })))
+    let escrow = tokio::sync::Mutex::new(EscrowScan::new(&parts.genesis, config.scan_from));
+    let (store, engine, tasks) = (parts.store, parts.engine, Mutex::new(tasks));
+    Ok(Handle(Arc::new(Shared { l1, view, store, building, desk, engine, escrow, tasks })))
+}
+
+/// Runs a loop, and again when it panicked: everything it does may be cut off anywhere. Over when the loop is.
+async fn supervise<F>(name: &'static str, make: impl Fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        // Aborted with this one, since the set is dropped then.
+        let mut running = JoinSet::new();
+        running.spawn(make());
+        match running.join_next().await {
+            Some(Err(error)) if error.is_panic() => {
+                tracing::error!(name, %error, "a settlement loop panicked: it begins again");
+                tokio::time::sleep(PANIC_PAUSE).await;
+            }
+            _ => return,
+        }
+    }
 }
 
 impl Handle {
@@ -130,6 +167,11 @@ impl Handle {
             tracing::error!(%error, "the settlement backlog cannot be read");
             Backlog::default()
         })
+    }
+
+    /// Cancellations that were started on messages which were consumed and are not settled; for the guard.
+    pub fn cancellations(&self) -> Vec<Cancellation> {
+        self.0.view.cancellations()
     }
 
     /// A usable deposit that was seen and not handed over yet.
@@ -173,7 +215,7 @@ impl Handle {
     /// # Errors
     /// See [`L1Error`].
     pub async fn escrow(&self) -> Result<EscrowFigures, L1Error> {
-        self.0.l1.escrow(self.0.scan_from).await
+        self.0.escrow.lock().await.figures(&self.0.l1).await
     }
 
     /// Ends the loops where they are. Everything they do may be cut off anywhere and is taken up by the next process.
@@ -186,5 +228,23 @@ impl Handle {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "keel_settlement::Handle({:?})", self.status())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test]
+    async fn a_loop_that_panics_begins_again_and_one_that_ends_is_over() {
+        let runs = Arc::new(AtomicU32::new(0));
+        let counted = runs.clone();
+        supervise("test", move || {
+            let run = counted.fetch_add(1, Ordering::AcqRel);
+            async move { assert!(run == 2, "on purpose") }
+        })
+        .await;
+        assert_eq!(runs.load(Ordering::Acquire), 3);
     }
 }

@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
+/// Before the next look after something moved: what the endpoints say may lag behind it.
+const AGAIN_PAUSE: Duration = Duration::from_millis(20);
 /// Longest wait for the engine's word on a confirmation; then it is sent again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -56,6 +58,7 @@ impl Building {
                 match tokio::task::spawn_blocking(step).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::error!(%error, "a batch cannot be made"),
+                    Err(error) if error.is_panic() => tracing::error!(%error, "making a batch panicked"),
                     Err(_) => return,
                 }
             }
@@ -85,6 +88,9 @@ enum CycleError {
     /// Not wrong, but nothing can be submitted now.
     #[error("{0}")]
     Blocked(String),
+    /// Another loop saw something final undone.
+    #[error("{0}")]
+    Refused(String),
     /// Nothing may be submitted any more.
     #[error("{why}")]
     Loss { reason: LossReason, why: String },
@@ -99,12 +105,13 @@ enum Pace {
 }
 
 /// The loop.
+#[derive(Clone)]
 pub(crate) struct Submitter {
     pub(crate) l1: L1,
     pub(crate) store: Store,
     pub(crate) building: Arc<Building>,
     pub(crate) desk: Arc<Desk>,
-    pub(crate) sender: Sender,
+    pub(crate) sender: Arc<Sender>,
     pub(crate) keys: SettlementKeys,
     pub(crate) view: View,
     pub(crate) inbox: Inbox,
@@ -124,7 +131,7 @@ impl Submitter {
             let pause = match self.cycle().await {
                 Ok(Pace::Again) => {
                     backoff.reset();
-                    continue;
+                    AGAIN_PAUSE
                 }
                 Ok(Pace::Wait(state)) => {
                     backoff.reset();
@@ -134,6 +141,12 @@ impl Submitter {
                 Err(CycleError::Loss { reason, why }) => {
                     tracing::error!(%reason, why, "nothing will be submitted any more");
                     (self.on_loss)(reason, &why);
+                    self.view.refuse_settlement(why.clone());
+                    self.view.submitter(SubmitterState::Stopped(why));
+                    return;
+                }
+                Err(CycleError::Refused(why)) => {
+                    tracing::error!(why, "nothing will be submitted any more");
                     self.view.submitter(SubmitterState::Stopped(why));
                     return;
                 }
@@ -152,6 +165,9 @@ impl Submitter {
     }
 
     async fn cycle(&mut self) -> Result<Pace, CycleError> {
+        if let Some(why) = self.view.refused_settlement() {
+            return Err(CycleError::Refused(why));
+        }
         if !self.checked {
             self.check().await?;
         }
@@ -162,7 +178,7 @@ impl Submitter {
         let unconfirmed = self.follow(&cursor, settled).await?;
         let next = BatchId(settled.map_or(0, |batch| batch.0 + 1));
         if let Some((header, batch)) = Batch::load(&self.store, next)? {
-            return self.bring(&header, &batch).await;
+            return self.bring(&cursor, &header, &batch).await;
         }
         Ok(Pace::Wait(unconfirmed.map_or(SubmitterState::Idle, SubmitterState::WaitingForConfirmations)))
     }
@@ -171,6 +187,7 @@ impl Submitter {
     async fn check(&mut self) -> Result<(), CycleError> {
         match self.l1.check().await {
             Ok(()) => {}
+            // On the chain that genesis names; found missing at start-up it refuses to start.
             Err(error @ CheckError::Differs { .. }) => {
                 return Err(CycleError::Loss { reason: LossReason::SettlementMismatch, why: error.to_string() });
             }
@@ -343,43 +360,29 @@ impl Submitter {
     }
 
     /// Attests the next batch and gets it onto the contract.
-    async fn bring(&self, header: &BatchHeader, batch: &Batch) -> Result<Pace, CycleError> {
-        if !self.messages_wait(header, batch).await? {
-            return Ok(Pace::Again);
-        }
+    async fn bring(&self, cursor: &Cursor, header: &BatchHeader, batch: &Batch) -> Result<Pace, CycleError> {
         if let Some(gathered) = self.attest(header, batch).await? {
             return Ok(Pace::Wait(SubmitterState::Attesting { batch: header.batch, gathered }));
         }
+        self.messages_wait(cursor, header, batch).await?;
         self.submit(header, batch).await?;
         Ok(Pace::Again)
     }
 
-    /// The whole update fails if one message does not wait on the contract. `false`: an earlier transaction of ours brought the
-    /// batch, and took its messages, a moment ago.
-    async fn messages_wait(&self, header: &BatchHeader, batch: &Batch) -> Result<bool, CycleError> {
+    /// The whole update fails if one message does not wait on the contract. Asked at the cursor's block, at which the batch is not on
+    /// the contract: nothing but a loss can have taken a message from there.
+    async fn messages_wait(&self, cursor: &Cursor, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {
         for message in &batch.content.to_l2 {
-            let (waits, cancelled) = self.l1.message(message.hash(self.l1.genesis().settlement.layer)).await?;
-            if waits {
-                if cancelled {
-                    let nonce = message.nonce;
-                    tracing::warn!(nonce, batch = %header.batch, "a cancellation of a consumed message was started: settle first");
-                }
+            if self.l1.message(message.hash(self.l1.genesis().settlement.layer), cursor.at_hash).await?.waits {
                 continue;
             }
-            if self.moved(header).await? {
-                return Ok(false);
-            }
-            let (reason, what) = match cancelled {
-                true => (LossReason::SettlementCancellation, "was cancelled"),
-                false => (LossReason::SettlementReorg, "is not there any more"),
-            };
             let (nonce, id) = (message.nonce, header.batch);
-            let why = format!("message {nonce} was consumed in batch {id} and {what} on the settlement layer");
+            let why = format!("message {nonce} was consumed in batch {id} and is not there any more: undone, or cancelled");
             // Reported and not given up: a shallow reorganisation may bring it back.
-            (self.on_loss)(reason, &why);
+            (self.on_loss)(LossReason::SettlementReorg, &why);
             return Err(CycleError::Blocked(why));
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Brings k signatures to the registry; gives how far they are while there are fewer.

@@ -1,5 +1,6 @@
 //! What others may know of the loops, from memory.
 
+use crate::cancellations::Cancellation;
 use crate::deposits::nonce;
 use crate::layer::DepositLog;
 use keel_types::{BatchId, Bytes32, Gathered};
@@ -114,6 +115,10 @@ struct Inner {
     /// By message nonce: seen in blocks that are not final, or final and in line.
     pending: BTreeMap<u64, PendingDeposit>,
     refused: BTreeMap<u64, String>,
+    /// Of messages that were consumed and are not settled.
+    cancellations: Vec<Cancellation>,
+    /// Why nothing is settled and no deposit is taken any more, for the life of the process. [spec settlement: halt, refuse settlement]
+    settlement_refused: Option<String>,
 }
 
 impl View {
@@ -124,6 +129,8 @@ impl View {
             submitter: SubmitterState::Starting,
             pending: BTreeMap::new(),
             refused: BTreeMap::new(),
+            cancellations: vec![],
+            settlement_refused: None,
         })))
     }
 
@@ -156,6 +163,23 @@ impl View {
 
     pub(crate) fn refuse(&self, nonce: u64, why: String) {
         self.lock().refused.insert(nonce, why);
+    }
+
+    /// The first reason stays.
+    pub(crate) fn refuse_settlement(&self, why: String) {
+        self.lock().settlement_refused.get_or_insert(why);
+    }
+
+    pub(crate) fn refused_settlement(&self) -> Option<String> {
+        self.lock().settlement_refused.clone()
+    }
+
+    pub(crate) fn set_cancellations(&self, cancellations: Vec<Cancellation>) {
+        self.lock().cancellations = cancellations;
+    }
+
+    pub(crate) fn cancellations(&self) -> Vec<Cancellation> {
+        self.lock().cancellations.clone()
     }
 
     pub(crate) fn health(&self) -> SettlementHealth {

@@ -55,7 +55,7 @@ pub fn genesis() -> Genesis {
         sequencer: Address(felt(5)),
         block_key: StarkKey(felt(6)),
         settlement: SettlementSpec {
-            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata },
+            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Blobs },
             core: L1Address::ethereum([1; 20]),
             bridge: L1Address::ethereum([2; 20]),
             registry: L1Address::ethereum([3; 20]),

@@ -102,11 +102,12 @@ fn start(shared: &Shared, params: &Params<'_>) -> Result<Cursor, RpcError> {
     fields.finish()?;
     let next = match cursor {
         Some(text) => after(shared, &text)?,
-        None => match shared.store.first_change_of_batch(from_batch)? {
-            Some(first) => first,
+        None => {
+            // Counted first: it may be made between the two looks.
+            let end = shared.store.batch_change_count()?;
             // Not made yet: none of its changes is before the end of the log.
-            None => shared.store.batch_change_count()?,
-        },
+            shared.store.first_change_of_batch(from_batch)?.unwrap_or(end)
+        }
     };
     Ok(Cursor { next, from_batch })
 }

@@ -89,9 +89,11 @@ const OBJECTS: &[(&str, &str)] = &[
     ("BlockBrief", "height:uint hash:felt root:felt"),
     (
         "Settlement",
-        "layer:text chainId:uint head:?uint headAgeMs:?uint submitter:text built:?BatchBrief submitted:?BatchBrief \
-         confirmed:?BatchBrief",
+        "layer:text chainId:uint head:?uint headAgeMs:?uint submitter:text backlog:Backlog cancellations:[Cancellation] \
+         built:?BatchBrief submitted:?BatchBrief confirmed:?BatchBrief",
     ),
+    ("Backlog", "batches:uint oldest:?ms"),
+    ("Cancellation", "messageNonce:uint started:ms deadline:ms"),
     ("BatchBrief", "batch:uint firstBlock:uint lastBlock:uint status:text"),
     ("LatestBatches", "built:?BatchBrief submitted:?BatchBrief confirmed:?BatchBrief"),
     ("BatchState", "+BatchBrief settlement:?Submission"),
@@ -108,10 +110,11 @@ const OBJECTS: &[(&str, &str)] = &[
     ("MessageToL2", "from:l1 to:felt nonce:uint selector:felt payload:[felt] hash:hash"),
     ("DataBrief", "kind:DataKind words:uint pages:uint blobs:[BlobBrief] chunks:[felt]"),
     ("BlobBrief", "versionedHash:hash commitment:Bytes"),
-    ("Blob", "+BlobBrief index:uint z:felt value:hash proof:Bytes data:Bytes"),
+    ("Blob", "+BlobBrief index:uint z:felt value:hash data:Bytes"),
     ("Submission", "transactionHash:hash block:?uint"),
     ("BatchData", "batch:uint kind:DataKind page:uint pages:uint words:[felt] blob:?Blob chunkHash:?felt"),
-    ("Deposit", "DepositPending|DepositExecuted"),
+    ("Deposit", "DepositPending|DepositWithheld|DepositExecuted"),
+    ("DepositWithheld", "messageNonce:uint status:text reason:text"),
     ("DepositPending", "messageNonce:uint status:text l1Block:uint l1TransactionHash:hash depth:uint depthNeeded:uint"),
     (
         "DepositExecuted",

@@ -1,6 +1,6 @@
 use crate::chain::Story;
 use crate::ws::Ws;
-use keel_rpc::PendingDeposit;
+use keel_rpc::{DepositState, PendingDeposit};
 use keel_store::BatchStatus;
 use keel_types::*;
 use serde_json::{Value, json};
@@ -46,13 +46,16 @@ fn a_batch_is_served_whole_and_its_data_in_pages() {
 }
 
 #[test]
-fn a_deposit_is_pending_then_credited() {
+fn a_deposit_is_pending_or_refused_with_the_reason_then_credited() {
     let story = Story::tell();
     let node = &story.node;
     let pending = PendingDeposit { l1_block: 40, l1_tx_hash: Bytes32([6; 32]), depth: 1, depth_needed: 3 };
-    *node.status.pending.lock().expect("free") = Some((8, pending));
+    *node.status.deposit.lock().expect("free") = Some((8, DepositState::Pending(pending)));
     let seen = node.call("bridge_getDeposit", json!({"messageNonce": "8"})).expect("seen");
     assert_eq!((&seen["status"], &seen["depth"], &seen["depthNeeded"]), (&json!("PENDING"), &json!("1"), &json!("3")));
+    *node.status.deposit.lock().expect("free") = Some((7, DepositState::Refused("its cancellation was started".into())));
+    let withheld = node.call("bridge_getDeposit", json!({"messageNonce": "7"})).expect("seen");
+    assert_eq!(withheld, json!({"messageNonce": "7", "status": "REFUSED", "reason": "its cancellation was started"}));
     let credited = node.call("bridge_getDeposit", json!({"messageNonce": "1"})).expect("known");
     assert_eq!(
         (&credited["status"], &credited["asset"], &credited["amount"]),
@@ -229,7 +232,7 @@ fn a_stream_that_is_not_read_loses_nothing() {
 #[test]
 fn a_batch_in_blobs_is_served_blob_by_blob_with_all_that_binds_them() {
     use keel_batches::blob::Blob;
-    use keel_batches::kzg::{Commitment, Evaluation, PointProof, commit, verify};
+    use keel_batches::kzg::{Commitment, Evaluation, commit, prove};
     let story = Story::tell();
     let node = &story.node;
     let mut genesis = (*node.genesis).clone();
@@ -252,7 +255,7 @@ fn a_batch_in_blobs_is_served_blob_by_blob_with_all_that_binds_them() {
     assert_eq!(batch["data"]["blobs"], json!([{"versionedHash": blob["versionedHash"], "commitment": blob["commitment"]}]));
     let z = Felt::from_hex(blob["z"].as_str().expect("text")).expect("a felt");
     let value = Evaluation(bytes("value").try_into().expect("32 bytes"));
-    assert!(verify(&commitment, &z, &value, &PointProof(bytes("proof").try_into().expect("48 bytes"))));
+    assert_eq!(prove(&of_blob, &z).expect("a proof").0, value);
     let data = keel_batches::DataAvailability::from_blobs(&[of_blob]).expect("data");
     let words: Vec<Value> = data.words().iter().map(|word| json!(format!("{word:#x}"))).collect();
     assert_eq!(page["words"], json!(words));

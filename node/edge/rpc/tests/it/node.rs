@@ -71,7 +71,7 @@ pub struct Node {
 /// What the binary would know of the settlement layer: set by the test.
 #[derive(Default)]
 pub struct Status {
-    pub pending: Mutex<Option<(u64, PendingDeposit)>>,
+    pub deposit: Mutex<Option<(u64, DepositState)>>,
 }
 
 impl NodeStatus for Status {
@@ -79,11 +79,11 @@ impl NodeStatus for Status {
         (phase.phase != Phase::Open).then(|| phase.since.plus_ms(1_000))
     }
     fn settlement(&self) -> SettlementStatus {
-        SettlementStatus { head: Some(17), head_age_ms: Some(250), submitter: "idle".into() }
+        SettlementStatus { head: Some(17), head_age_ms: Some(250), submitter: "idle".into(), ..SettlementStatus::default() }
     }
-    fn pending_deposit(&self, message_nonce: u64) -> Option<PendingDeposit> {
-        let pending = self.pending.lock().expect("no test panics while holding it");
-        pending.clone().filter(|(nonce, _)| *nonce == message_nonce).map(|(_, deposit)| deposit)
+    fn deposit(&self, message_nonce: u64) -> Option<DepositState> {
+        let deposit = self.deposit.lock().expect("no test panics while holding it");
+        deposit.clone().filter(|(nonce, _)| *nonce == message_nonce).map(|(_, deposit)| deposit)
     }
     /// The note of a test: transaction hash, then the block's number if there is one.
     fn submission(&self, batch: &BatchHeader) -> Option<Submission> {

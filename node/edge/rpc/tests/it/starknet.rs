@@ -412,7 +412,8 @@ fn the_messages_of_an_l1_transaction_are_listed_in_the_order_of_sending() {
     }
     // Seen on the settlement layer and not final there: nothing is known of it here.
     let pending = keel_rpc::PendingDeposit { l1_block: 1, l1_tx_hash: Bytes32([8; 32]), depth: 1, depth_needed: 3 };
-    *node.status.pending.lock().expect("nobody panics") = Some((8, pending));
+    let pending = keel_rpc::DepositState::Pending(pending);
+    *node.status.deposit.lock().expect("nobody panics") = Some((8, pending));
     assert_eq!(ask("/rpc", Bytes32([8; 32])).expect_err("pending").code, 29);
 }
 

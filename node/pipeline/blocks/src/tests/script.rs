@@ -50,7 +50,7 @@ pub(super) fn genesis() -> Genesis {
         sequencer: address(0x0_9000),
         block_key: StarkKey(get_public_key(&secret())),
         settlement: SettlementSpec {
-            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata },
+            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Blobs },
             core: L1Address::ethereum([0xc0; 20]),
             bridge: L1Address::ethereum([0xb0; 20]),
             registry: L1Address::ethereum([0xa0; 20]),

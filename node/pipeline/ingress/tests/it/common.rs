@@ -56,7 +56,7 @@ pub fn genesis() -> Genesis {
         sequencer: zero,
         block_key: StarkKey::default(),
         settlement: SettlementSpec {
-            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Calldata },
+            layer: SettlementLayer::Ethereum { chain_id: 31_337, data: DataForm::Blobs },
             core: L1Address::default(),
             bridge: L1Address::default(),
             registry: L1Address::default(),

@@ -3,7 +3,7 @@
 use super::Keys;
 use crate::attestation::{self, Attestors, attestor_of};
 use crate::error::{CheckError, L1Error};
-use crate::layer::{BlockTag, BridgeEvent, Cursor, DepositLog, Inclusion};
+use crate::layer::{BlockTag, BridgeEvent, Cursor, DepositLog, Inclusion, MessageState};
 use alloy::contract::CallBuilder;
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{Address, B256, I256, U256};
@@ -65,8 +65,7 @@ impl Reader {
         {
             let code = self.provider.get_code_at(eth(address)).await.map_err(L1Error::from)?;
             if code.is_empty() {
-                let (expected, found) = (format!("a contract at {address}"), "nothing".into());
-                return Err(CheckError::Differs { what, expected, found });
+                return Err(CheckError::Missing { what, address });
             }
         }
         let ours = program_hash(self.genesis.rules_version);
@@ -118,8 +117,8 @@ impl Reader {
     }
 
     /// The contract's state at block `at`, pinned by its hash.
-    pub(crate) async fn cursor_at(&self, at: u64, hash: Bytes32) -> Result<Cursor, L1Error> {
-        let pinned = BlockId::hash(hash.0.into());
+    pub(crate) async fn cursor_at(&self, at: u64, at_hash: Bytes32) -> Result<Cursor, L1Error> {
+        let pinned = BlockId::hash(at_hash.0.into());
         let number = ask(self.core.stateBlockNumber().block(pinned)).await?;
         let root = ask(self.core.stateRoot().block(pinned)).await?;
         let hash = ask(self.core.stateBlockHash().block(pinned)).await?;
@@ -129,7 +128,7 @@ impl Reader {
         };
         let root = felt(root).ok_or_else(|| contradiction("stateRoot", root))?;
         let hash = felt(hash).ok_or_else(|| contradiction("stateBlockHash", hash))?;
-        Ok(Cursor { at, height, root, hash })
+        Ok(Cursor { at, at_hash, height, root, hash })
     }
 
     /// Every state update in blocks `from..=to`: last block of our chain -> its transaction.
@@ -148,29 +147,34 @@ impl Reader {
 
     /// Messages of the genesis bridge to the exchange for `handle_deposit` in blocks `from..=to`, in order.
     pub(crate) async fn deposits(&self, from: u64, to: u64) -> Result<Vec<DepositLog>, L1Error> {
-        let filter = Filter::new()
-            .address(*self.core.address())
-            .event_signature(AppchainCore::LogMessageToL2::SIGNATURE_HASH)
-            .topic1(self.bridge.address().into_word())
-            .topic2(B256::from(word(self.genesis.exchange.0)))
-            .topic3(B256::from(HANDLE_DEPOSIT_SELECTOR));
-        let logs = self.logs(filter, from, to).await?;
-        logs.iter()
-            .map(|log| {
-                let message = decode::<AppchainCore::LogMessageToL2>(log)?;
-                let Inclusion { block, block_hash, tx } = place(log)?;
-                Ok(DepositLog {
-                    from: l1_address(message.fromAddress),
-                    to: bytes(message.toAddress),
-                    selector: bytes(message.selector),
-                    payload: message.payload.into_iter().map(bytes).collect(),
-                    nonce: bytes(message.nonce),
-                    block,
-                    block_hash,
-                    tx,
-                })
-            })
-            .collect()
+        let logs = self.logs(self.of_deposits(AppchainCore::LogMessageToL2::SIGNATURE_HASH), from, to).await?;
+        let read = |log: &Log| {
+            let sent = decode::<AppchainCore::LogMessageToL2>(log)?;
+            deposit_log(log, sent.fromAddress, [sent.toAddress, sent.selector, sent.nonce], sent.payload)
+        };
+        logs.iter().map(read).collect()
+    }
+
+    /// Those whose cancellation was started in blocks `from..=to`, in order.
+    pub(crate) async fn cancellations(&self, from: u64, to: u64) -> Result<Vec<DepositLog>, L1Error> {
+        let event = AppchainCore::MessageToL2CancellationStarted::SIGNATURE_HASH;
+        let read = |log: &Log| {
+            let of = decode::<AppchainCore::MessageToL2CancellationStarted>(log)?;
+            deposit_log(log, of.fromAddress, [of.toAddress, of.selector, of.nonce], of.payload)
+        };
+        self.logs(self.of_deposits(event), from, to).await?.iter().map(read).collect()
+    }
+
+    /// Events of the core contract that index sender, receiver and entry point: those of our deposits.
+    fn of_deposits(&self, event: B256) -> Filter {
+        let bridge = self.bridge.address().into_word();
+        let (exchange, handler) = (B256::from(word(self.genesis.exchange.0)), B256::from(HANDLE_DEPOSIT_SELECTOR));
+        Filter::new().address(*self.core.address()).event_signature(event).topic1(bridge).topic2(exchange).topic3(handler)
+    }
+
+    /// Seconds between the start of a cancellation and its end; without end, the largest number.
+    pub(crate) async fn cancellation_delay(&self) -> Result<u64, L1Error> {
+        Ok(u64::try_from(ask(self.core.messageCancellationDelay()).await?).unwrap_or(u64::MAX))
     }
 
     /// What the bridge did in blocks `from..=to`, in order.
@@ -184,11 +188,13 @@ impl Reader {
         Ok(events)
     }
 
-    /// Whether the message waits on the core contract, and whether its cancellation was started.
-    pub(crate) async fn message(&self, hash: Bytes32) -> Result<(bool, bool), L1Error> {
-        let fee = ask(self.core.l1ToL2Messages(hash.0.into())).await?;
-        let cancelled = ask(self.core.l1ToL2MessageCancellations(hash.0.into())).await?;
-        Ok((!fee.is_zero(), !cancelled.is_zero()))
+    /// What became of a message for our chain, at the block with hash `at`.
+    pub(crate) async fn message(&self, hash: Bytes32, at: Bytes32) -> Result<MessageState, L1Error> {
+        let pinned = BlockId::hash(at.0.into());
+        let fee = ask(self.core.l1ToL2Messages(hash.0.into()).block(pinned)).await?;
+        let started = ask(self.core.l1ToL2MessageCancellations(hash.0.into()).block(pinned)).await?;
+        let started = u64::try_from(started).map_err(|_| contradiction("the start of a cancellation", started))?;
+        Ok(MessageState { waits: !fee.is_zero(), cancellation_started: (started > 0).then_some(started) })
     }
 
     /// Whether a message of ours can be consumed on the settlement layer now.
@@ -247,6 +253,18 @@ where
 fn decode<E: SolEvent>(log: &Log) -> Result<E, L1Error> {
     let decoded = log.log_decode::<E>().map_err(|error| L1Error::NotOurs(error.to_string()))?;
     Ok(decoded.inner.data)
+}
+
+fn deposit_log(
+    log: &Log,
+    from: Address,
+    [to, selector, nonce]: [U256; 3],
+    payload: Vec<U256>,
+) -> Result<DepositLog, L1Error> {
+    let Inclusion { block, block_hash, tx } = place(log)?;
+    let (to, selector, nonce) = (bytes(to), bytes(selector), bytes(nonce));
+    let payload = payload.into_iter().map(bytes).collect();
+    Ok(DepositLog { from: l1_address(from), to, selector, payload, nonce, block, block_hash, tx })
 }
 
 fn bridge_event(event: BridgeEvents) -> Result<Option<BridgeEvent>, L1Error> {

@@ -3,10 +3,10 @@
 use super::Keys;
 use crate::attestation::{self, Attestors};
 use crate::error::{CheckError, L1Error};
-use crate::layer::{BlockTag, BridgeEvent, Cursor, DepositLog, Inclusion};
+use crate::layer::{BlockTag, BridgeEvent, Cursor, DepositLog, Inclusion, MessageState};
 use keel_contracts::starknet::settlement::{
-    ContractCall, SettlementEvent, event_message_sent, event_state_update, no_block, read_event, read_message_claimable,
-    read_message_waits, read_u256,
+    ContractCall, SettlementEvent, event_cancellation_started, event_message_sent, event_state_update, no_block, read_event,
+    read_message_claimable, read_message_waits, read_u256,
 };
 use keel_contracts::starknet::{config_hash, program_hash};
 use keel_types::{AttestorId, Bytes32, Felt, Genesis, Height, L1Address};
@@ -55,8 +55,7 @@ impl Reader {
             [("the core contract", spec.core), ("the bridge", spec.bridge), ("the registry", spec.registry)]
         {
             if !self.is_deployed(address).await? {
-                let (expected, found) = (format!("a contract at {address}"), "nothing".into());
-                return Err(CheckError::Differs { what, expected, found });
+                return Err(CheckError::Missing { what, address });
             }
         }
         let core = async |name| self.one(spec.core, name, vec![]).await;
@@ -107,15 +106,15 @@ impl Reader {
     }
 
     /// The contract's state at block `at`, pinned by its hash.
-    pub(crate) async fn cursor_at(&self, at: u64, hash: Bytes32) -> Result<Cursor, L1Error> {
+    pub(crate) async fn cursor_at(&self, at: u64, at_hash: Bytes32) -> Result<Cursor, L1Error> {
         let call = ContractCall::new(self.genesis.settlement.core, "get_state", vec![]);
-        let answer = self.call(call, BlockId::Hash(felt(hash))).await?;
+        let answer = self.call(call, BlockId::Hash(felt(at_hash))).await?;
         let [root, number, hash] = answer[..] else { return Err(shape("get_state")) };
         let height = match number == no_block() {
             true => None,
             false => Some(Height(u64::try_from(number).map_err(|_| shape("get_state"))?)),
         };
-        Ok(Cursor { at, height, root, hash })
+        Ok(Cursor { at, at_hash, height, root, hash })
     }
 
     /// Every state update in blocks `from..=to`: last block of our chain -> its transaction.
@@ -132,24 +131,43 @@ impl Reader {
 
     /// Messages of the genesis bridge to the exchange in blocks `from..=to`, in order; for which entry point, each says.
     pub(crate) async fn deposits(&self, from: u64, to: u64) -> Result<Vec<DepositLog>, L1Error> {
+        self.messages(event_message_sent(), from, to).await
+    }
+
+    /// Those whose cancellation was started in blocks `from..=to`, in order.
+    pub(crate) async fn cancellations(&self, from: u64, to: u64) -> Result<Vec<DepositLog>, L1Error> {
+        self.messages(event_cancellation_started(), from, to).await
+    }
+
+    /// Events of the core contract that index sender and receiver: those of our bridge's messages.
+    async fn messages(&self, event: Felt, from: u64, to: u64) -> Result<Vec<DepositLog>, L1Error> {
         let (bridge, exchange) = (self.genesis.settlement.bridge.0, self.genesis.exchange.0);
-        let keys = vec![vec![event_message_sent()], vec![], vec![bridge], vec![exchange]];
-        let mut deposits = Vec::new();
+        let keys = vec![vec![event], vec![], vec![bridge], vec![exchange]];
+        let mut messages = Vec::new();
         for event in self.events(self.genesis.settlement.core, keys, from, to).await? {
-            let SettlementEvent::MessageSent { from, to, selector, nonce, payload, .. } = decode(&event)? else { continue };
+            let (SettlementEvent::MessageSent(message) | SettlementEvent::CancellationStarted(message)) = decode(&event)?
+            else {
+                continue;
+            };
             let Inclusion { block, block_hash, tx } = place(&event)?;
-            deposits.push(DepositLog {
-                from: L1Address(from),
-                to: bytes(to),
-                selector: bytes(selector),
-                payload: payload.into_iter().map(bytes).collect(),
-                nonce: bytes(nonce),
+            messages.push(DepositLog {
+                from: L1Address(message.from),
+                to: bytes(message.to),
+                selector: bytes(message.selector),
+                payload: message.payload.into_iter().map(bytes).collect(),
+                nonce: bytes(message.nonce),
                 block,
                 block_hash,
                 tx,
             });
         }
-        Ok(deposits)
+        Ok(messages)
+    }
+
+    /// Seconds between the start of a cancellation and its end.
+    pub(crate) async fn cancellation_delay(&self) -> Result<u64, L1Error> {
+        let delay = self.one(self.genesis.settlement.core, "message_cancellation_delay", vec![]).await?;
+        u64::try_from(delay).map_err(|_| shape("message_cancellation_delay"))
     }
 
     /// What the bridge did in blocks `from..=to`, in order.
@@ -173,13 +191,16 @@ impl Reader {
         Ok(events)
     }
 
-    /// Whether the message waits on the core contract, and whether its cancellation was started.
-    pub(crate) async fn message(&self, hash: Bytes32) -> Result<(bool, bool), L1Error> {
-        let core = self.genesis.settlement.core;
-        let call = ContractCall::new(core, "sn_to_appchain_messages", vec![felt(hash)]);
-        let waits = read_message_waits(&self.call(call, latest()).await?).ok_or(shape("sn_to_appchain_messages"))?;
-        let started = self.one(core, "message_cancellation_started_at", vec![felt(hash)]).await?;
-        Ok((waits, started != Felt::ZERO))
+    /// What became of a message for our chain, at the block with hash `at`.
+    pub(crate) async fn message(&self, hash: Bytes32, at: Bytes32) -> Result<MessageState, L1Error> {
+        let (core, at) = (self.genesis.settlement.core, BlockId::Hash(felt(at)));
+        let ask = async |name| self.call(ContractCall::new(core, name, vec![felt(hash)]), at).await;
+        let waits = read_message_waits(&ask("sn_to_appchain_messages").await?).ok_or(shape("sn_to_appchain_messages"))?;
+        let [started] = ask("message_cancellation_started_at").await?[..] else {
+            return Err(shape("message_cancellation_started_at"));
+        };
+        let started = u64::try_from(started).map_err(|_| shape("message_cancellation_started_at"))?;
+        Ok(MessageState { waits, cancellation_started: (started > 0).then_some(started) })
     }
 
     /// Whether a message of ours can be consumed on the settlement layer now.

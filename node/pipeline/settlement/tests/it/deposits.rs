@@ -1,9 +1,10 @@
-use crate::world::{World, eth};
+use crate::world::{World, eth, message};
+use alloy::eips::BlockId;
 use alloy::primitives::U256;
 use alloy::providers::Provider;
 use keel_contracts::ethereum::{AppchainCore, Bridge, HANDLE_DEPOSIT_SELECTOR, word};
 use keel_settlement::ethereum::dev::{Funded, fund};
-use keel_settlement::{DepositState, Handle};
+use keel_settlement::{Cancellation, DepositState, Handle};
 use keel_types::*;
 
 const RECIPIENT: Address = Address(Felt::from_hex_unchecked("0x1234"));
@@ -38,7 +39,7 @@ async fn a_deposit_is_pending_until_it_is_deep_then_handed_over_once() {
     assert_eq!((deposit.amount, deposit.recipient, deposit.token), (2_500_000, RECIPIENT, world.genesis.assets[0].token));
     assert_eq!(deposit.l1_block, sent.l1_block);
     assert!(deposit.depth >= 5);
-    let (waits, _) = world.l1().message(deposit.message_hash).await.unwrap();
+    let waits = message(&world.l1(), deposit.message_hash).await.waits;
     assert!(waits, "its hash is the key of the message on the contract");
     world.until("the list of pending deposits to be empty", || pending(&node, &sent).is_none()).await;
     node.stop();
@@ -115,14 +116,49 @@ async fn a_forged_direct_message_credits_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_started_on_a_consumed_deposit_is_told_with_its_deadline_as_long_as_it_stands() {
+    let test = "a_cancellation_started_on_a_consumed_deposit_is_told_with_its_deadline_as_long_as_it_stands";
+    let Some(world) = World::new(test, 2, 4).await else { return };
+    let node = world.start();
+    let (kept, other) = (send(&world, 1_000).await, send(&world, 2_000).await);
+    world.until("both deposits", || nonces(&world) == [kept.message_nonce, other.message_nonce]).await;
+    assert_eq!(node.cancellations(), []);
+    world.anvil.freeze().await;
+    start_cancellation(&world, kept.message_nonce).await;
+    world.until("the alert", || !node.cancellations().is_empty()).await;
+    let found = node.cancellations();
+    let head = world.anvil.provider.get_block(BlockId::latest()).await.unwrap().unwrap().header.timestamp;
+    let five_days = 5 * 24 * 3_600_000;
+    let expected = Cancellation {
+        message_nonce: kept.message_nonce,
+        started: Ts::from_ms(head * 1_000),
+        deadline: Ts::from_ms(head * 1_000 + five_days),
+    };
+    assert_eq!(found, [expected]);
+    assert!(
+        !expected.is_due(expected.started.plus_ms(five_days / 2 - 1))
+            && expected.is_due(expected.started.plus_ms(five_days / 2))
+    );
+    // Its block is replaced: nobody takes anything back.
+    world.anvil.reorganise(1).await;
+    world.until("the alert to be over", || node.cancellations().is_empty()).await;
+    node.stop();
+}
+
+async fn start_cancellation(world: &World, nonce: u64) {
+    let bridge = Bridge::new(eth(world.genesis.settlement.bridge), world.anvil.provider.clone());
+    let start = bridge.startDepositCancellation(U256::from(nonce));
+    let request = start.from(world.depositor.address()).gas(500_000).into_transaction_request();
+    let sent = world.anvil.provider.send_transaction(request).await.unwrap();
+    world.anvil.mine(1).await;
+    assert!(sent.get_receipt().await.unwrap().status());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deposit_whose_cancellation_was_started_is_not_consumed() {
     let Some(world) = World::new("a_deposit_whose_cancellation_was_started_is_not_consumed", 2, 2).await else { return };
     let cancelled = send(&world, 1_000).await;
-    let bridge = Bridge::new(eth(world.genesis.settlement.bridge), world.anvil.provider.clone());
-    let start = bridge.startDepositCancellation(U256::from(cancelled.message_nonce));
-    let request = start.from(world.depositor.address()).gas(500_000).into_transaction_request();
-    let sent = world.anvil.provider.send_transaction(request).await.unwrap();
-    assert!(sent.get_receipt().await.unwrap().status());
+    start_cancellation(&world, cancelled.message_nonce).await;
     let too_much = send(&world, 1_000_000_000_001).await;
     let good = send(&world, 5).await;
     let node = world.start();

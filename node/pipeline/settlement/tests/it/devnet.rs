@@ -1,7 +1,7 @@
 //! The settlement loops on starknet-devnet: the claims of the other files, on the other layer.
 
 use crate::chain::{Chain, felt};
-use crate::world::{Losses, Received, genesis, start_node};
+use crate::world::{Losses, Received, genesis, message, start_node};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use keel_batches::{Batch, BatchLimits, Batcher};
 use keel_contracts::starknet::settlement::{ContractCall, attest, update_state};
@@ -266,7 +266,7 @@ async fn a_deposit_is_pending_until_it_is_deep_and_a_withdrawal_is_paid_once() {
     assert_eq!((deposit.amount, deposit.recipient, deposit.token), (50_000, RECIPIENT, world.genesis.assets[0].token));
     assert!(deposit.depth >= 4 && deposit.l1_block == sent.l1_block);
     world.until("the refusal", || matches!(node.deposit(too_much.message_nonce), Some(DepositState::Refused(_)))).await;
-    assert!(world.l1().message(deposit.message_hash).await.unwrap().0, "its hash is the key of the message");
+    assert!(message(&world.l1(), deposit.message_hash).await.waits, "its hash is the key of the message");
 
     world.chain.grow(1, 0);
     let payload = vec![deposit.token.0, RECIPIENT.0, felt(50_000)];
@@ -286,7 +286,7 @@ async fn a_deposit_is_pending_until_it_is_deep_and_a_withdrawal_is_paid_once() {
     world.chain.grow(1, 0);
     let way = withdrawal_claim(&world.genesis, &withdrawal);
     world.until_batch(0, BatchStatus::Confirmed).await;
-    assert!(!world.l1().message(deposit.message_hash).await.unwrap().0, "the batch consumed it");
+    assert!(!message(&world.l1(), deposit.message_hash).await.waits, "the batch consumed it");
     world.until_batch(1, BatchStatus::Confirmed).await;
     assert!(node.claimable(way.message_hash).await.unwrap());
     let (url, genesis) = (&world.devnet.url, &world.genesis);

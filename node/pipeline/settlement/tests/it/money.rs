@@ -1,5 +1,5 @@
 use crate::chain::felt;
-use crate::world::World;
+use crate::world::{World, message};
 use keel_settlement::ethereum::dev::{balance, claim, fund};
 use keel_settlement::{EscrowFigures, EscrowOwed, Handle, withdrawal_claim};
 use keel_store::BatchStatus;
@@ -48,7 +48,7 @@ async fn a_withdrawal_is_claimable_once_after_its_batch_and_the_escrow_adds_up_t
     world.chain.grow(1, 0);
     let way = withdrawal_claim(&world.genesis, &withdrawal);
     world.until_batch(0, BatchStatus::Confirmed).await;
-    let (waits, _) = world.l1().message(deposit_hash(&world)).await.unwrap();
+    let waits = message(&world.l1(), deposit_hash(&world)).await.waits;
     assert!(!waits, "the batch consumed the deposit's message");
     world.until_batch(1, BatchStatus::Confirmed).await;
     assert!(node.claimable(way.message_hash).await.unwrap());

@@ -12,7 +12,9 @@ use keel_ingress::queue::Answer;
 use keel_ingress::{Inbox, InboxCapacity};
 use keel_settlement::ethereum::Keys;
 use keel_settlement::ethereum::dev::{DevKeys, deploy_dev};
-use keel_settlement::{EngineFacts, Handle, L1, Parts, SettlementConfig, SettlementKeys, SubmitterState, start};
+use keel_settlement::{
+    EngineFacts, Handle, L1, MessageState, Parts, SettlementConfig, SettlementKeys, SubmitterState, start,
+};
 use keel_store::BatchStatus;
 use keel_types::*;
 use std::collections::BTreeSet;
@@ -181,6 +183,12 @@ impl World {
     pub fn losses(&self) -> Vec<LossReason> {
         self.losses.lock().unwrap().iter().map(|(reason, _)| *reason).collect()
     }
+}
+
+/// What became of a message for our chain, at the newest block.
+pub async fn message(l1: &L1, hash: Bytes32) -> MessageState {
+    let (_, at) = l1.newest().await.unwrap();
+    l1.message(hash, at).await.unwrap()
 }
 
 pub type Losses = Arc<Mutex<Vec<(LossReason, String)>>>;
