@@ -361,10 +361,9 @@ impl Submitter {
 
     /// Attests the next batch and gets it onto the contract.
     async fn bring(&self, cursor: &Cursor, header: &BatchHeader, batch: &Batch) -> Result<Pace, CycleError> {
-        if let Some(gathered) = self.attest(header, batch).await? {
+        if let Some(gathered) = self.attest(cursor, header, batch).await? {
             return Ok(Pace::Wait(SubmitterState::Attesting { batch: header.batch, gathered }));
         }
-        self.messages_wait(cursor, header, batch).await?;
         self.submit(header, batch).await?;
         Ok(Pace::Again)
     }
@@ -386,8 +385,10 @@ impl Submitter {
     }
 
     /// Brings k signatures to the registry; gives how far they are while there are fewer.
-    async fn attest(&self, header: &BatchHeader, batch: &Batch) -> Result<Option<Gathered>, CycleError> {
+    /// What it brings could be settled: every message waits.
+    async fn attest(&self, cursor: &Cursor, header: &BatchHeader, batch: &Batch) -> Result<Option<Gathered>, CycleError> {
         let (id, fact) = (header.batch, batch.fact);
+        let mut to_bring = None;
         if !self.l1.is_attested(fact).await? {
             // The set may have changed since the last batch.
             self.desk.know(self.l1.attestors().await?);
@@ -395,11 +396,14 @@ impl Submitter {
             let own = self.keys.attestor();
             let signature = own.sign_fact(self.desk.scheme(), fact).map_err(|error| SendError::Sign(error.to_string()))?;
             self.desk.keep_own(Attestation { batch: id, fact, attestor: own.id(), signature })?;
-            let attestations = match self.desk.gather(id, fact)? {
-                Some(Gathering::Enough(attestations)) => attestations,
+            match self.desk.gather(id, fact)? {
+                Some(Gathering::Enough(attestations)) => to_bring = Some(attestations),
                 Some(Gathering::Missing(gathered)) => return Ok(Some(gathered)),
                 None => return Err(CycleError::Blocked("the attestors are not known yet".into())),
-            };
+            }
+        }
+        self.messages_wait(cursor, header, batch).await?;
+        if let Some(attestations) = to_bring {
             let gathered = Gathered { have: attestations.len(), need: attestations.len() };
             self.view.submitter(SubmitterState::Attesting { batch: id, gathered });
             let signature = |a: Attestation| FactSignature { attestor: a.attestor.0, bytes: a.signature };

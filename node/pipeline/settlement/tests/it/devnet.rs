@@ -335,7 +335,10 @@ async fn contracts_of_another_chain_and_keys_without_a_role_are_refused_by_name(
         let mut genesis = (*world.genesis).clone();
         change(&mut genesis);
         let error = check(&world.config, &Arc::new(genesis)).await.unwrap_err();
-        assert!(matches!(&error, CheckError::Differs { what, .. } if what == name), "{name}: {error}");
+        let (CheckError::Differs { what, .. } | CheckError::Missing { what, .. }) = &error else {
+            panic!("{name}: {error}")
+        };
+        assert_eq!(what, name, "{error}");
     }
     let hex = |felt: Felt| format!("{felt:#x}");
     let own = &world.keys;
