@@ -1,13 +1,12 @@
 //! A node and two attestors on a registry that asks for two of three: who may be missing, who may be killed, who may lie.
 
 use keel_settlement::attestation::{AttestorKey, Scheme};
-use keel_tests::{Ack, Child, Load, Node, NodeOptions, Trader, World, call, keel_binary, root, wait_for};
+use keel_tests::{Ack, Child, Load, Node, NodeOptions, TlsFront, Trader, World, call, wait_for};
 use keel_types::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command as Process;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -43,18 +42,22 @@ fn start_world() -> World {
 
 impl Attestor {
     fn start(world: &World, node: &Node, index: usize) -> Attestor {
+        Attestor::start_at(world, node, index, &format!("http://127.0.0.1:{}", node.admin_port))
+    }
+
+    fn start_at(world: &World, node: &Node, index: usize, url: &str) -> Attestor {
         let data = world.dir.path().join(format!("attestor-{index}"));
         let (log, key) = (data.with_extension("log"), data.with_extension("key"));
         std::fs::write(&key, KEYS[index]).expect("the key is written");
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("its mode is set");
-        let mut command = Process::new(keel_binary());
-        command.arg("attest").current_dir(root());
+        let mut command = world.command();
+        command.arg("attest");
         if !data.join("signatures/signed").exists() {
             command.args(["--signed-up-to", "none"]);
         }
         for set in [
             format!("data_dir={}", data.display()),
-            format!("attestor.node=http://127.0.0.1:{}", node.admin_port),
+            format!("attestor.node={url}"),
             format!("attestor.secret={}", node.data.join("follower.hex").display()),
             format!("attestor.key={}", key.display()),
             "sequencer.snapshot_interval_ms=3000".into(),
@@ -251,4 +254,34 @@ fn an_attestor_with_another_journal_or_without_its_memory_refuses() {
     assert!(!ended.success(), "{ended}");
     assert!(refused.log().contains("does not link to the one before"), "{}", refused.log());
     assert!(node.process.ended().is_none());
+}
+
+#[test]
+fn a_settlement_layer_and_a_node_behind_tls_serve_whoever_trusts_their_certificate_and_nobody_else() {
+    let mut world = start_world();
+    let l1 = TlsFront::start(world.l1_port(), world.dir.path());
+    let sync = |world: &World| {
+        let mut command = world.command();
+        let data = world.dir.path().join("settled");
+        command.args(["sync", "--from-settlement", "--endpoint", &l1.url(), "--depth", "0", "--data"]).arg(data);
+        command.output().expect("keel runs")
+    };
+    let refused = sync(&world);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("certificate"), "{why}");
+
+    world.trust(&l1.certificate);
+    let told = sync(&world);
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let sets = vec![format!("settlement.endpoint={}", l1.url())];
+    let node = world.node(&NodeOptions { name: "node".into(), sets });
+    world.publish_to(&node);
+    wait_for("one of two attestations", PATIENCE, || {
+        (node.status()["settlement"]["submitter"] == "1 of 2 attestations for batch 0").then_some(())
+    });
+    let admin = TlsFront::start(node.admin_port, world.dir.path());
+    world.trust(&admin.certificate);
+    let attestor = Attestor::start_at(&world, &node, 0, &admin.url());
+    wait_for("batches that two have attested, all of it over TLS", PATIENCE, || confirmed(&node));
+    assert_eq!(on_the_contract(&world).1[0], 2, "{}", attestor.log());
 }

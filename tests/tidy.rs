@@ -85,6 +85,8 @@ const ALLOWED_EDGES: &[(&str, &[&str])] = &[
             "keel-journal",
             "keel-feeds",
             "keel-store",
+            // The tree over what an incident cancelled.
+            "keel-blocks",
             "keel-batches",
             "keel-contracts",
         ],

@@ -58,6 +58,8 @@ pub const L2_ADDRESS_MAX: U256 = uint!(0x7ffffffffffffffffffffffffffffffffffffff
 pub const FIELD_PRIME: U256 = uint!(0x800000000000011000000000000000000000000000000000000000000000001_U256);
 /// Previous block number of the first batch: -1 in the field.
 pub const PREV_BLOCK_NUMBER_GENESIS: U256 = uint!(0x800000000000011000000000000000000000000000000000000000000000000_U256);
+/// First word of the fact of a transition with data: 'KEEL_DATA' as a Starknet short string.
+const DATA_TAG: U256 = uint!(0x4b45454c5f44415441_U256);
 /// Least message fee the core contract takes, in wei.
 pub const MESSAGE_FEE_MIN: U256 = U256::ONE;
 /// Greatest message fee the core contract takes, in wei: 1 ether.
@@ -79,18 +81,10 @@ pub fn hash_words(words: &[U256]) -> B256 {
     keccak256(bytes)
 }
 
-/// Fact of a state transition whose data is in the calldata (`updateStateWithData`): root of a tree with the program output
-/// on the left and the data on the right,
-/// `keccak(hash(output), len(output), hash(data), len(output) + len(data)) + 1`, lengths in words.
+/// Fact of a state transition whose data is in the calldata (`updateStateWithData`):
+/// `keccak('KEEL_DATA', keccak(output), keccak(data))`. `updateState`, which sees no data, makes no such fact.
 pub fn transition_fact_with_data(program_output: &[U256], da_words: &[U256]) -> B256 {
-    let output_len = U256::from(program_output.len());
-    let node = hash_words(&[
-        hash_words(program_output).into(),
-        output_len,
-        hash_words(da_words).into(),
-        output_len + U256::from(da_words.len()),
-    ]);
-    U256::from_be_bytes(node.0).wrapping_add(U256::ONE).into()
+    hash_words(&[DATA_TAG, hash_words(program_output).into(), hash_words(da_words).into()])
 }
 
 /// Fact of a state transition whose data is in blobs (`updateStateKzgDA`): keccak over the program output.
@@ -250,6 +244,9 @@ pub struct DeployPlan {
     pub threshold: u64,
     /// Seconds between the signatures for a change of the attestors and its effect, 1 to 31,536,000.
     pub attestors_change_delay_s: u64,
+    /// The least that the delay of message cancellations can ever be set to, in seconds, 1 to 432,000 (five days, which the
+    /// delay is at first). It must be longer than a batch takes from crediting a deposit to the contract.
+    pub cancellation_delay_min_s: u64,
     /// See [`CoreInit::program_hash`].
     pub program_hash: Felt,
     /// See [`CoreInit::config_hash`].
@@ -320,7 +317,8 @@ pub async fn deploy<P: Provider + Clone>(provider: P, plan: &DeployPlan) -> Resu
         .map_err(deploying("AttestationRegistry"))?;
 
     let init = CoreInit::genesis(plan.program_hash, plan.config_hash, *registry.address());
-    let core = AppchainCore::deploy(provider.clone(), init.encode()).await.map_err(deploying("AppchainCore"))?;
+    let delay_min = U256::from(plan.cancellation_delay_min_s);
+    let core = AppchainCore::deploy(provider.clone(), init.encode(), delay_min).await.map_err(deploying("AppchainCore"))?;
     let registration = core.registerOperator(plan.operator).send().await.map_err(DeployError::RegisterOperator)?;
     registration.get_receipt().await.map_err(|error| DeployError::RegisterOperator(error.into()))?;
 
@@ -441,6 +439,7 @@ mod tests {
         assert_eq!(PREV_BLOCK_NUMBER_GENESIS, word(Felt::ZERO - Felt::ONE));
         assert_eq!(felt(PREV_BLOCK_NUMBER_GENESIS), Some(Felt::ZERO - Felt::ONE));
         assert_eq!(felt(FIELD_PRIME), None);
+        assert_eq!(DATA_TAG, U256::from_be_slice(b"KEEL_DATA"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 // The settlement layer stops under load: every open order is cancelled at one sequence number, nothing fills afterwards, and
 // when it is back the phases walk to OPEN.
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { locate } from "./lib/cairo_storage.mjs";
 import { RpcError, Stack, fromQuantums, sleep, toQuantums, until } from "./lib/keel.mjs";
@@ -163,4 +165,55 @@ test("the chain holds the incident: its sequence number, how many were cancelled
   assert.ok(await word("cancelled") >= BigInt(resting.length));
   const report = [await word("integrity_report_low"), await word("integrity_report_high")];
   assert.notDeepEqual(report, [0n, 0n], "SPOT opened without an integrity report");
+});
+
+test("each trader finds what the incident cancelled, page by page", async () => {
+  for (const trader of traders) {
+    const found = [];
+    let cursor;
+    do {
+      const page = await stack.rpc.call("trade_getCancelledOrders", { account: trader.address, incident, limit: "4", ...(cursor && { cursor }) });
+      found.push(...page.orders);
+      cursor = page.next;
+    } while (cursor);
+    const hashes = new Set(found.map(({ order }) => BigInt(order)));
+    for (const [, hash] of resting.filter(([owner]) => owner === trader)) assert.ok(hashes.has(BigInt(hash)), hash);
+    for (const { seq, state, remaining } of found) assert.deepEqual([BigInt(seq), state, remaining !== "0"], [incidentSeq, "CANCELLED", true]);
+  }
+});
+
+test("a receipt for a cancelled order holds against the root on the settlement layer, and a changed one does not", { timeout: 180_000 }, async () => {
+  const verify = async (receipt, ...root) => {
+    const file = join(stack.directory, "receipt.json");
+    await writeFile(file, JSON.stringify(receipt));
+    return stack.keel("receipt", "verify", file, ...root);
+  };
+  const onL1 = ["--endpoint", stack.l1Url];
+  for (const [trader, order] of [resting[0], resting.at(-1)]) {
+    const receipt = await until("a confirmed batch with the incident", async () => {
+      const receipt = await stack.rpc.call("node_getCancelReceipt", { order });
+      return receipt.state && receipt;
+    }, { timeoutMs: 120_000 });
+    assert.deepEqual([BigInt(receipt.account), receipt.incident, BigInt(receipt.seq), receipt.remaining],
+      [BigInt(trader.address), incident, incidentSeq, "0.1"]);
+    const good = await verify(receipt, ...onL1);
+    assert.equal(good.code, 0, good.stderr);
+    assert.match(good.stdout, new RegExp(`^ok: incident ${incident} cancelled order 0x0*${BigInt(order).toString(16)}`));
+    // Without anybody's word but the root.
+    assert.equal((await verify(receipt, "--root", receipt.state.root)).code, 0);
+    const more = String(BigInt(receipt.remainingQuantums) + 1n);
+    for (const changed of [
+      { ...receipt, remainingQuantums: more },
+      { ...receipt, account: traders.find((other) => other !== trader).address },
+      { ...receipt, siblings: receipt.siblings.with(0, "0x1") },
+      { ...receipt, state: { ...receipt.state, storageProof: receipt.state.storageProof.slice(1) } },
+      { ...receipt, state: { ...receipt.state, block: String(BigInt(receipt.state.block) + 1n) } },
+    ]) {
+      const refused = await verify(changed, ...onL1);
+      assert.notEqual(refused.code, 0);
+      assert.match(refused.stderr, /cancel root|has no node|no batch on the settlement layer ends with block/);
+    }
+    assert.notEqual((await verify(receipt, "--root", "0x1")).code, 0);
+  }
+  await assert.rejects(stack.rpc.call("node_getCancelReceipt", { order: "0x1" }), ({ data }) => data.reason === "UNKNOWN_ORDER");
 });

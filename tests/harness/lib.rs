@@ -1,14 +1,18 @@
-//! Real parts for tests of the whole product: an L1 (anvil), a price publisher, a node that can be killed, traders that sign.
+//! Real parts for tests of the whole product: an L1 (anvil or starknet-devnet), a price publisher, a node that can be killed, traders that sign.
 //!
 //! Every process is ended by its own id when its guard is dropped; every wait is bounded.
 
+mod devnet;
 mod load;
 mod process;
+mod tls;
 mod trader;
 mod world;
 
+pub use devnet::{Devnet, DevnetAccount};
 pub use load::{Load, Sent};
 pub use process::{Child, free_port, keel_binary, root, run_keel};
+pub use tls::TlsFront;
 pub use trader::{Ack, Trader, call};
 pub use world::{Node, NodeOptions, World};
 

@@ -1,3 +1,4 @@
+use crate::devnet::Devnet;
 use crate::process::{Child, free_port, keel_binary, root, run_keel};
 use crate::trader::{Ack, call};
 use crate::wait_for;
@@ -17,7 +18,11 @@ pub struct World {
     pub dir: TempDir,
     pub l1: Child,
     l1_port: u16,
+    /// `--set` pairs of every process: which chain, whose keys, where it settles.
+    settings: Vec<String>,
     publisher: Option<Child>,
+    /// Certificate that its nodes trust.
+    certificate: Option<PathBuf>,
 }
 
 /// What a test may change about a node.
@@ -60,14 +65,51 @@ impl World {
         wait_for("anvil", START_TIMEOUT, || {
             matches!(l1_call(l1_port, "eth_blockNumber", json!([])), Ack::Done(_)).then_some(())
         });
-        let set = format!("settlement.endpoint={endpoint}");
-        run_keel(&[&["--set", set.as_str(), "dev", "deploy"], deploy].concat());
-        World { genesis, dir, l1, l1_port, publisher: None }
+        let settings = vec![format!("settlement.endpoint={endpoint}")];
+        let world = World { genesis, dir, l1, l1_port, settings, publisher: None, certificate: None };
+        world.keel(&[&["dev", "deploy"], deploy].concat());
+        world
     }
 
-    /// The L1's address.
-    pub fn l1_endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.l1_port)
+    /// Starts starknet-devnet and deploys the contracts of a genesis like `genesis/dev.json` that settles there. Nothing where there is
+    /// no devnet, which is said.
+    pub fn start_on_devnet() -> Option<(World, Devnet)> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let l1_port = free_port();
+        let (l1, devnet) = Devnet::start(l1_port, dir.path())?;
+        let (genesis, [genesis_file, keys]) = devnet.write_chain(dir.path());
+        let settings = vec![
+            format!("settlement.endpoint=http://127.0.0.1:{l1_port}/rpc"),
+            format!("genesis={}", genesis_file.display()),
+            format!("keys={}", keys.display()),
+        ];
+        let world = World { genesis, dir, l1, l1_port, settings, publisher: None, certificate: None };
+        world.keel(&["dev", "deploy"]);
+        Some((world, devnet))
+    }
+
+    /// `--set` and its pair, for each setting of this world.
+    pub fn settings(&self) -> impl Iterator<Item = &str> {
+        self.settings.iter().flat_map(|set| ["--set", set.as_str()])
+    }
+
+    /// Runs `keel` with the settings of this world to its end; its output. Panics when it fails.
+    pub fn keel(&self, args: &[&str]) -> String {
+        run_keel(&self.settings().chain(args.iter().copied()).collect::<Vec<_>>())
+    }
+
+    /// From now on processes of this world trust a certificate, as they would on a system that has it.
+    pub fn trust(&mut self, certificate: &Path) {
+        self.certificate = Some(certificate.to_owned());
+    }
+
+    /// `keel`, without arguments yet.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(keel_binary());
+        command.current_dir(root());
+        // Read by every TLS library that asks the system.
+        command.envs(self.certificate.iter().map(|certificate| ("SSL_CERT_FILE", certificate)));
+        command
     }
 
     /// Port of the L1's JSON-RPC.
@@ -89,15 +131,14 @@ impl World {
             format!("data_dir={}", data.display()),
             format!("rpc.listen=127.0.0.1:{port}"),
             format!("rpc.admin_listen=127.0.0.1:{admin_port}"),
-            format!("settlement.endpoint={}", self.l1_endpoint()),
             "guard.profile=short".into(),
             "sequencer.block_interval_ms=500".into(),
             "sequencer.snapshot_interval_ms=2000".into(),
             "settlement.batch_age_ms=2000".into(),
             "settlement.poll_ms=200".into(),
         ];
-        let mut command = Command::new(keel_binary());
-        command.arg("run").current_dir(root());
+        let mut command = self.command();
+        command.arg("run").args(self.settings());
         for set in sets.iter().chain(&options.sets) {
             command.args(["--set", set]);
         }
@@ -115,7 +156,7 @@ impl World {
     pub fn publish_to(&mut self, node: &Node) {
         self.publisher = None;
         let mut command = Command::new(keel_binary());
-        command.args(["publish", "--rpc", &node.url(), "--interval-ms", "200"]).current_dir(root());
+        command.args(self.settings()).args(["publish", "--rpc", &node.url(), "--interval-ms", "200"]).current_dir(root());
         self.publisher = Some(Child::spawn(&mut command, &self.dir.path().join("publisher.log")));
     }
 
@@ -126,8 +167,7 @@ impl World {
 
     /// Mints and deposits on L1. `amount` in decimal units.
     pub fn deposit(&self, account: &str, asset: &str, amount: &str) {
-        let endpoint = format!("settlement.endpoint={}", self.l1_endpoint());
-        run_keel(&["--set", &endpoint, "dev", "fund", "--account", account, "--asset", asset, "--amount", amount]);
+        self.keel(&["dev", "fund", "--account", account, "--asset", asset, "--amount", amount]);
     }
 }
 

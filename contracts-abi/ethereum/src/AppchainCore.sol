@@ -9,9 +9,15 @@ import {IFactRegistry} from "./interfaces/IFactRegistry.sol";
 /// The settlement contract of one appchain: its last settled root, block number and block hash, and its messages.
 ///
 /// ABI, checks, their order, events and error strings are those of the Starknet core contract (generation 2025_10), so
-/// that watchers written for it work here. Two differences. There is no proxy: the seven words that contract takes in
-/// `initialize` go to the constructor, the deployer is the first governor, and `initialize` does not exist. And
-/// `updateStateWithData` is added, which hashes the on-chain data itself instead of being told its hash.
+/// that watchers written for it work here. What differs:
+/// - There is no proxy: the seven words that contract takes in `initialize` go to the constructor, the deployer is the
+///   first governor, and `initialize` does not exist.
+/// - `updateStateWithData` is added, which hashes the on-chain data itself instead of being told its hash. Its facts are of
+///   a form that `updateState` cannot make (see `ProgramOutput`): what is attested with its data does not settle without.
+/// - A blob that the output does not name is refused (UNEXPECTED_BLOB), and so is a block number beyond 64 bits
+///   (NEW_BLOCK_NUMBER_OUT_OF_RANGE, right before INVALID_NEW_BLOCK_NUMBER).
+/// - The cancellation delay has a minimum, fixed at construction (CANCELLATION_DELAY_TOO_SHORT), a change of it is logged,
+///   and a cancellation keeps the deadline it was started with.
 ///
 /// What makes a transition acceptable is the fact registry given at construction. With `AttestationRegistry` that is an
 /// attestation by k of n nodes that re-executed the batch. It is not a validity proof.
@@ -30,6 +36,8 @@ contract AppchainCore is Governance, Messaging {
         uint256 blockHash;
     }
 
+    /// Numbers have 64 bits, as the appchain's, so that none can be taken for -1.
+    int256 private constant BLOCK_NUMBER_MAX = int256(uint256(type(uint64).max));
     /// There is no proxy that could freeze this contract.
     bool public constant isFrozen = false;
     uint256 public programHash;
@@ -41,12 +49,13 @@ contract AppchainCore is Governance, Messaging {
     State private _state;
 
     /// `initData` is seven words: program hash, aggregator program hash, fact registry, config hash, and the state
-    /// to start from (root, block number, block hash). A new chain starts at (0, -1, 0).
-    constructor(bytes memory initData) {
+    /// to start from (root, block number from -1 to 2^64 - 1, block hash). A new chain starts at (0, -1, 0). For `delayMinSeconds` see `Messaging`.
+    constructor(bytes memory initData, uint256 delayMinSeconds) Messaging(delayMinSeconds) {
         require(initData.length == 7 * 32, "ILLEGAL_INIT_DATA_SIZE");
         (programHash, aggregatorProgramHash, verifier, configHash, _state) =
             abi.decode(initData, (uint256, uint256, address, uint256, State));
         require(programHash != 0 && verifier.code.length != 0, "BAD_INITIALIZATION");
+        require(_state.blockNumber >= -1 && _state.blockNumber <= BLOCK_NUMBER_MAX, "BAD_INITIALIZATION");
     }
 
     function identify() external pure returns (string memory) {
@@ -82,7 +91,7 @@ contract AppchainCore is Governance, Messaging {
     }
 
     function setMessageCancellationDelay(uint256 delayInSeconds) external notFinalized onlyGovernance {
-        messageCancellationDelay = delayInSeconds;
+        _setCancellationDelay(delayInSeconds);
     }
 
     function setFeeCollectionAddress(address collector) external onlyGovernance {
@@ -91,13 +100,14 @@ contract AppchainCore is Governance, Messaging {
         feeCollector = payable(collector);
     }
 
-    /// Data availability elsewhere: the caller names the hash of the data and its length in words.
+    /// Data availability elsewhere: the caller names the hash of the data and its length in words. Kept for the ABI; it
+    /// needs a fact of its own form, which attestors of a Keel chain do not sign.
     function updateState(uint256[] calldata programOutput, uint256 onchainDataHash, uint256 onchainDataSize)
         external
         onlyOperator
     {
         _checkBeginning(programOutput, 0);
-        _update(programOutput, ProgramOutput.factWithData(programOutput, onchainDataHash, onchainDataSize));
+        _update(programOutput, ProgramOutput.factWithDataElsewhere(programOutput, onchainDataHash, onchainDataSize));
     }
 
     /// Data availability in the calldata of this transaction: `daWords` is the packed state diff, word by word.
@@ -107,8 +117,7 @@ contract AppchainCore is Governance, Messaging {
     {
         _checkBeginning(programOutput, 0);
         ProgramOutput.checkWords(daWords, "ONCHAIN_DATA_VALUE_OUT_OF_RANGE");
-        uint256 dataHash = uint256(ProgramOutput.hashWords(daWords));
-        _update(programOutput, ProgramOutput.factWithData(programOutput, dataHash, daWords.length));
+        _update(programOutput, ProgramOutput.factWithData(programOutput, daWords));
     }
 
     /// Data availability in the blobs of this transaction, one point proof for each.
@@ -152,7 +161,9 @@ contract AppchainCore is Governance, Messaging {
 
     /// The number before the previous root and hash: its error is the least ambiguous of the three.
     function _advance(uint256[] calldata output) private {
+        // A field element, so it has a sign bit to spare.
         int256 newBlockNumber = int256(output[ProgramOutput.NEW_BLOCK_NUMBER]);
+        require(newBlockNumber <= BLOCK_NUMBER_MAX, "NEW_BLOCK_NUMBER_OUT_OF_RANGE");
         require(newBlockNumber > _state.blockNumber, "INVALID_NEW_BLOCK_NUMBER");
         require(output[ProgramOutput.PREV_BLOCK_HASH] == _state.blockHash, "INVALID_PREV_BLOCK_HASH");
         require(output[ProgramOutput.PREV_ROOT] == _state.globalRoot, "INVALID_PREVIOUS_ROOT");

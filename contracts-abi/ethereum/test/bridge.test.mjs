@@ -204,6 +204,34 @@ describe("withdraw", () => {
     await deposit(1n);
     await chain.send(...withdraw(101n, 1n));
   });
+
+  test("a token that answers false, takes more than the amount or calls back pays nothing, neither out nor back", async () => {
+    const token = await chain.deploy(odd.OddPayer);
+    const { bridge, deposit, settle, withdrawal, withdraw, amounts } = await setUp(token);
+    for (const amount of [60n, 40n]) await deposit(amount);
+    await settle({ messagesToL1: [withdrawal(10n, 1n)] });
+    await chain.send(bridge, "startDepositCancellation", [1n], { account: depositor });
+    await chain.pass(CANCELLATION_DELAY);
+    const start = await amounts();
+    const call = (functionName, args) => encodeFunctionData({ abi: bridge.abi, functionName, args });
+    const cases = [
+      ["TransferFailed", [false, 0n, ZERO, "0x"]],
+      ["TransferInexact", [true, 1n, ZERO, "0x"]],
+      ["TransferFailed", [true, 0n, bridge.address, call("withdraw", [token.address, recipient.address, 10n, 1n])]],
+      ["TransferFailed", [true, 0n, bridge.address, call("cancelDeposit", [1n])]],
+      ["TransferFailed", [true, 0n, bridge.address, call("deposit", [token.address, 1n, 1n])]],
+    ];
+    for (const [reason, behaviour] of cases) {
+      await chain.send(token, "arm", behaviour);
+      await chain.refuses(reason, ...withdraw(10n, 1n));
+      await chain.refuses(reason, bridge, "cancelDeposit", [1n], { account: depositor });
+    }
+    assert.deepEqual(await amounts(), start);
+    await chain.send(token, "arm", [true, 0n, bridge.address, call("tokens", [])]);
+    await chain.send(...withdraw(10n, 1n));
+    await chain.send(bridge, "cancelDeposit", [1n], { account: depositor });
+    assert.deepEqual(await amounts(), { escrow: 50n, held: 50n, depositor: 10n * CAP - 60n, recipient: 10n });
+  });
 });
 
 describe("the guardian", () => {

@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import {
   BaseError, ContractFunctionRevertedError, createTestClient, encodeAbiParameters, encodePacked, getAddress, http,
-  keccak256, parseEventLogs, publicActions, toHex, walletActions,
+  keccak256, parseEventLogs, publicActions, stringToHex, toHex, walletActions,
 } from "viem";
 import { mnemonicToAccount, privateKeyToAccount } from "viem/accounts";
 import { foundry } from "viem/chains";
@@ -49,7 +49,7 @@ export async function startChain() {
     mnemonicToAccount("test test test test test test test test test test test junk", { addressIndex }),
   );
   const client = createTestClient({
-    chain: foundry, mode: "anvil", transport: http(url), account: accounts[0], pollingInterval: 20, cacheTime: 0,
+    chain: foundry, mode: "anvil", transport: http(url, { timeout: 60_000 }), account: accounts[0], pollingInterval: 20, cacheTime: 0,
   }).extend(publicActions).extend(walletActions);
   return new Chain(client, accounts, () => process.kill(-child.pid));
 }
@@ -103,6 +103,11 @@ class Chain {
     });
   }
 
+  /** Unix seconds of the newest block, as a bigint. */
+  async now() {
+    return (await this.client.getBlock()).timestamp;
+  }
+
   async pass(seconds) {
     await this.client.increaseTime({ seconds });
     await this.client.mine({ blocks: 1 });
@@ -132,8 +137,14 @@ export function registryTypedData(chain, registry, primaryType, message) {
         { name: "nonce", type: "uint256" },
         { name: "attestors", type: "address[]" },
         { name: "threshold", type: "uint256" },
+        { name: "deadline", type: "uint256" },
       ],
-      CancelChange: [{ name: "nonce", type: "uint256" }],
+      SetSuccessor: [
+        { name: "nonce", type: "uint256" },
+        { name: "successor", type: "address" },
+        { name: "deadline", type: "uint256" },
+      ],
+      CancelChange: [{ name: "nonce", type: "uint256" }, { name: "change", type: "bytes32" }],
     },
     primaryType,
     message,
@@ -158,8 +169,11 @@ export function initData({ verifier, root = 0n, blockNumber = -1n, blockHash = 0
 const words = (values) => encodePacked(["uint256[]"], [values]);
 export const hashWords = (values) => keccak256(words(values));
 
-/** Written from the specification, not from the contract: the tests compare both. */
-export function factWithData(output, dataHash, dataWords) {
+/** Facts are written from the specification, not from the contract: the tests compare both. */
+export const factWithData = (output, data) =>
+  keccak256(words([BigInt(stringToHex("KEEL_DATA")), BigInt(hashWords(output)), BigInt(hashWords(data))]));
+
+export function factWithDataElsewhere(output, dataHash, dataWords) {
   const length = BigInt(output.length);
   const node = keccak256(words([BigInt(hashWords(output)), length, BigInt(dataHash), length + BigInt(dataWords)]));
   return toHex((BigInt(node) + 1n) % 2n ** 256n, { size: 32 });
@@ -187,9 +201,9 @@ export function programOutput(state, { messagesToL1 = [], messagesToL2 = [], kzg
 }
 
 /** A core contract with a k-of-n registry, an operator, and what a settler does with them. */
-export async function settlement(chain, { attestors = attestorKeys(1), threshold = 1, operator } = {}) {
+export async function settlement(chain, { attestors = attestorKeys(1), threshold = 1, operator, delayMin = 60n } = {}) {
   const registry = await chain.deploy("AttestationRegistry", [attestors.map((a) => a.address), BigInt(threshold), 3600n]);
-  const core = await chain.deploy("AppchainCore", [initData({ verifier: registry.address })]);
+  const core = await chain.deploy("AppchainCore", [initData({ verifier: registry.address }), delayMin]);
   operator ??= chain.accounts[1].address;
   await chain.send(core, "registerOperator", [operator]);
   const asOperator = { account: chain.accounts[1] };
@@ -207,7 +221,7 @@ export async function settlement(chain, { attestors = attestorKeys(1), threshold
   /** Attests, then settles by calldata. Returns the receipt and the output. */
   const settle = async (content = {}, daWords = [2n, 0n]) => {
     const output = programOutput(await state(), content);
-    const transition = factWithData(output, hashWords(daWords), daWords.length);
+    const transition = factWithData(output, daWords);
     await attest(transition);
     const receipt = await chain.send(core, "updateStateWithData", [output, daWords], asOperator);
     return { receipt, output, transition };

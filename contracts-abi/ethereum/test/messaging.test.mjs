@@ -56,7 +56,7 @@ describe("messages to L2", () => {
     assert.deepEqual(left, [0n, 101n, 0n]);
 
     const again = programOutput(await state(), { messagesToL2: messagesToL2.slice(0, 1) });
-    await attest(factWithData(again, hashWords([1n]), 1));
+    await attest(factWithData(again, [1n]));
     await chain.refuses("INVALID_MESSAGE_TO_CONSUME", core, "updateStateWithData", [again, [1n]], asOperator);
   });
 
@@ -65,7 +65,7 @@ describe("messages to L2", () => {
     await chain.send(core, "sendMessageToL2", [5n, 6n, []], { value: 1n });
     const message = toL2(chain.accounts[0].address, 5n, 0n, 6n, []);
     const output = programOutput(await state(), { messagesToL2: [message, message] });
-    await attest(factWithData(output, hashWords([1n]), 1));
+    await attest(factWithData(output, [1n]));
     await chain.refuses("INVALID_MESSAGE_TO_CONSUME", core, "updateStateWithData", [output, [1n]], asOperator);
   });
 });
@@ -94,7 +94,7 @@ describe("cancellation", () => {
     await chain.refuses("NO_MESSAGE_TO_CANCEL", core, "cancelL1ToL2Message", message);
 
     const output = programOutput(await state(), { messagesToL2: [toL2(chain.accounts[0].address, 5n, 0n, 6n, [7n])] });
-    await attest(factWithData(output, hashWords([1n]), 1));
+    await attest(factWithData(output, [1n]));
     await chain.refuses("INVALID_MESSAGE_TO_CONSUME", core, "updateStateWithData", [output, [1n]], asOperator);
   });
 
@@ -109,6 +109,30 @@ describe("cancellation", () => {
     await settle({ messagesToL2: [toL2(chain.accounts[0].address, 5n, 0n, 6n, [])] });
     await chain.pass(CANCELLATION_DELAY + 1);
     await chain.refuses("NO_MESSAGE_TO_CANCEL", core, "cancelL1ToL2Message", message);
+  });
+
+  test("keeps the deadline it was started with, whatever delay is set meanwhile; no delay is below the minimum", async () => {
+    const { core } = await settlement(chain, { delayMin: 3600n });
+    const [first, second] = [0n, 1n].map((nonce) => [5n, 6n, [], nonce]);
+    const hash = (nonce) => hashWords(toL2(chain.accounts[0].address, 5n, nonce, 6n, []));
+    const allowedAt = async (nonce) => chain.read(core, "messageCancellationAllowedAt", [hash(nonce)]);
+    for (const message of [first, second]) await chain.send(core, "sendMessageToL2", message.slice(0, 3), { value: 9n });
+    assert.equal(await allowedAt(0n), 0n);
+    await chain.send(core, "startL1ToL2MessageCancellation", first);
+    const deadline = await allowedAt(0n);
+    assert.equal(deadline, (await chain.read(core, "l1ToL2MessageCancellations", [hash(0n)])) + BigInt(CANCELLATION_DELAY));
+
+    await chain.refuses("CANCELLATION_DELAY_TOO_SHORT", core, "setMessageCancellationDelay", [3599n]);
+    await chain.refuses("CANCELLATION_DELAY_TOO_SHORT", core, "setMessageCancellationDelay", [0n]);
+    await chain.send(core, "setMessageCancellationDelay", [3600n]);
+    await chain.send(core, "startL1ToL2MessageCancellation", second);
+    await chain.pass(3600);
+    await chain.refuses("MESSAGE_CANCELLATION_NOT_ALLOWED_YET", core, "cancelL1ToL2Message", first);
+    await chain.send(core, "cancelL1ToL2Message", second);
+    await chain.send(core, "setMessageCancellationDelay", [2n ** 256n - 1n]);
+    assert.equal(await allowedAt(0n), deadline);
+    await chain.pass(CANCELLATION_DELAY - 3600);
+    await chain.send(core, "cancelL1ToL2Message", first);
   });
 
   test("a delay that can never pass is refused as such", async () => {

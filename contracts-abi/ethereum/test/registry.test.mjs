@@ -1,7 +1,7 @@
 // AttestationRegistry: which signatures make a fact valid, and how the set changes.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { concatHex, hashTypedData, keccak256, parseSignature, serializeSignature, toHex } from "viem";
+import { concatHex, encodeAbiParameters, hashTypedData, keccak256, parseSignature, serializeSignature, toHex } from "viem";
 import { attestorKeys, registryTypedData, signAll, startChain } from "./harness.mjs";
 
 const DELAY = 3600;
@@ -90,25 +90,46 @@ describe("attesting a fact", () => {
   });
 });
 
+/** Later than any test gets. */
+const LATE = 2n ** 40n;
+const WINDOW = 30 * 24 * 3600;
+const setHash = (set, threshold) =>
+  keccak256(encodeAbiParameters([{ type: "address[]" }, { type: "uint256" }], [addresses(set), threshold]));
+const successorHash = (successor) => {
+  const typehash = keccak256(toHex("SetSuccessor(uint256 nonce,address successor,uint256 deadline)"));
+  return keccak256(encodeAbiParameters([{ type: "bytes32" }, { type: "address" }], [typehash, successor]));
+};
+const signChange = (registry, nonce, set, threshold, signers, deadline = LATE) =>
+  signAll(chain, registry, signers, "ChangeAttestors", { nonce, attestors: addresses(set), threshold, deadline });
+const signSuccessor = (registry, nonce, successor, signers, deadline = LATE) =>
+  signAll(chain, registry, signers, "SetSuccessor", { nonce, successor, deadline });
+const signCancel = (registry, nonce, change, signers) => signAll(chain, registry, signers, "CancelChange", { nonce, change });
+
 describe("changing the set", () => {
-  const change = (registry, nonce, set, threshold, signers) =>
-    signAll(chain, registry, signers, "ChangeAttestors", { nonce, attestors: addresses(set), threshold });
+  const schedule = async (registry, nonce, set, threshold, signers, deadline = LATE) =>
+    [registry, "scheduleChange", [addresses(set), threshold, deadline, await signChange(registry, nonce, set, threshold, signers, deadline)]];
 
   test("k signatures schedule it, the delay passes, anyone executes it; the old set is out, old facts stay", async () => {
     const registry = await deploy(keys.slice(0, 3), 2);
     await chain.send(registry, "attest", [FACT, await signFact(registry, keys.slice(0, 2))]);
-    const next = keys.slice(2, 5);
+    const [two, next] = [keys.slice(0, 2), keys.slice(2, 5)];
     const args = [addresses(next), 3n];
+    const message = { nonce: 0n, attestors: addresses(next), threshold: 3n, deadline: LATE };
+    const digest = hashTypedData(registryTypedData(chain, registry, "ChangeAttestors", message));
+    assert.equal(await chain.read(registry, "changeDigest", [...args, LATE]), digest);
     await chain.refuses("NoChangePending", registry, "executeChange", args);
-    await chain.refuses("TooFewSignatures", registry, "scheduleChange", [...args, await change(registry, 0n, next, 3n, keys.slice(0, 1))]);
-    await chain.refuses("NotAnAttestor", registry, "scheduleChange", [...args, await change(registry, 0n, next, 2n, keys.slice(0, 2))]);
-    await chain.refuses("NotAnAttestor", registry, "scheduleChange", [...args, await change(registry, 1n, next, 3n, keys.slice(0, 2))]);
-    await chain.refuses("BadThreshold", registry, "scheduleChange", [addresses(next), 1n, await change(registry, 0n, next, 1n, keys.slice(0, 2))]);
-    await chain.refuses("BadSet", registry, "scheduleChange", [[], 0n, await change(registry, 0n, [], 0n, keys.slice(0, 2))]);
-    const signatures = await change(registry, 0n, next, 3n, keys.slice(0, 2));
-    const { events } = await chain.send(registry, "scheduleChange", [...args, signatures]);
+    await chain.refuses("TooFewSignatures", ...(await schedule(registry, 0n, next, 3n, keys.slice(0, 1))));
+    for (const other of [
+      await signChange(registry, 0n, next, 2n, two), await signChange(registry, 1n, next, 3n, two),
+      await signChange(registry, 0n, next, 3n, two, LATE - 1n),
+    ]) await chain.refuses("NotAnAttestor", registry, "scheduleChange", [...args, LATE, other]);
+    await chain.refuses("BadThreshold", ...(await schedule(registry, 0n, next, 1n, two)));
+    await chain.refuses("BadSet", ...(await schedule(registry, 0n, [], 0n, two)));
+    const good = await schedule(registry, 0n, next, 3n, two);
+    const { events } = await chain.send(...good);
     assert.equal(events[0][0], "ChangeScheduled");
-    await chain.refuses("ChangeAlreadyPending", registry, "scheduleChange", [...args, signatures]);
+    assert.equal(await chain.read(registry, "pendingChange"), setHash(next, 3n));
+    await chain.refuses("ChangeAlreadyPending", ...good);
     await chain.refuses("ChangeNotYetAllowed", registry, "executeChange", args);
     await chain.pass(DELAY - 30);
     await chain.refuses("ChangeNotYetAllowed", registry, "executeChange", args);
@@ -122,26 +143,105 @@ describe("changing the set", () => {
     const fact = keccak256("0x03");
     await chain.refuses("NotAnAttestor", registry, "attest", [fact, await signFact(registry, keys.slice(0, 3), fact)]);
     await chain.send(registry, "attest", [fact, await signFact(registry, next, fact)]);
-    await chain.refuses("NotAnAttestor", registry, "scheduleChange", [
-      addresses(keys.slice(0, 3)), 2n, await change(registry, 1n, keys.slice(0, 3), 2n, keys.slice(0, 3)),
-    ]);
+    await chain.refuses("NotAnAttestor", ...(await schedule(registry, 1n, keys.slice(0, 3), 2n, keys.slice(0, 3))));
   });
 
   test("k signatures cancel it, and neither its signatures nor those of the cancellation work again", async () => {
     const registry = await deploy(keys.slice(0, 3), 2);
     const next = keys.slice(0, 1);
-    const args = [addresses(next), 1n];
-    const signatures = await change(registry, 0n, next, 1n, keys.slice(0, 2));
-    const cancel = await signAll(chain, registry, keys.slice(1, 3), "CancelChange", { nonce: 0n });
+    const scheduled = await schedule(registry, 0n, next, 1n, keys.slice(0, 2));
+    const cancel = await signCancel(registry, 0n, setHash(next, 1n), keys.slice(1, 3));
     await chain.refuses("NoChangePending", registry, "cancelChange", [cancel]);
-    await chain.send(registry, "scheduleChange", [...args, signatures]);
+    await chain.send(...scheduled);
     await chain.refuses("TooFewSignatures", registry, "cancelChange", [cancel.slice(0, 1)]);
+    // The cancellation of another change, though of this number.
+    await chain.refuses("NotAnAttestor", registry, "cancelChange", [await signCancel(registry, 0n, setHash(next, 2n), keys.slice(1, 3))]);
     await chain.send(registry, "cancelChange", [cancel]);
     await chain.pass(DELAY + 1);
-    await chain.refuses("NoChangePending", registry, "executeChange", args);
-    await chain.refuses("NotAnAttestor", registry, "scheduleChange", [...args, signatures]);
-    await chain.send(registry, "scheduleChange", [...args, await change(registry, 1n, next, 1n, keys.slice(0, 2))]);
+    await chain.refuses("NoChangePending", registry, "executeChange", [addresses(next), 1n]);
+    await chain.refuses("NotAnAttestor", ...scheduled);
+    await chain.send(...(await schedule(registry, 1n, next, 1n, keys.slice(0, 2))));
     await chain.refuses("NotAnAttestor", registry, "cancelChange", [cancel]);
     assert.deepEqual(await chain.read(registry, "attestors"), addresses(keys.slice(0, 3)));
+  });
+
+  test("signatures are good until their deadline, and a change that nobody executes for 30 days expires", async () => {
+    const registry = await deploy(keys.slice(0, 3), 2);
+    const next = keys.slice(2, 5);
+    const late = await schedule(registry, 0n, next, 3n, keys.slice(0, 2), (await chain.now()) + 100n);
+    await chain.pass(101);
+    await chain.refuses("SignaturesExpired", ...late);
+    await chain.send(...(await schedule(registry, 0n, next, 3n, keys.slice(0, 2))));
+    const execute = [registry, "executeChange", [addresses(next), 3n]];
+    await chain.pass(DELAY + WINDOW - 60);
+    await chain.refuses("TooFewSignatures", registry, "cancelChange", [[]]);
+    await chain.client.simulateContract({ ...registry, functionName: "executeChange", args: execute[2] });
+    await chain.pass(61);
+    await chain.refuses("ChangeExpired", ...execute);
+    const { events } = await chain.send(registry, "cancelChange", [[]], { account: chain.accounts[5] });
+    assert.deepEqual(events, [["ChangeCancelled", { nonce: 0n }]]);
+    await chain.send(...(await schedule(registry, 1n, next, 3n, keys.slice(0, 2))));
+  });
+});
+
+describe("a successor", () => {
+  const schedule = async (registry, nonce, successor, signers, deadline = LATE) =>
+    [registry, "scheduleSuccessor", [successor, deadline, await signSuccessor(registry, nonce, successor, signers, deadline)]];
+  const [two, zero] = [keys.slice(0, 2), `0x${"00".repeat(20)}`];
+
+  test("decides over new facts once its delay has passed; what was attested stays valid, and nothing is attested beside it", async () => {
+    const registry = await deploy(keys.slice(0, 3), 2);
+    const successor = await deploy(keys.slice(3, 4), 1);
+    const facts = ["0x01", "0x02", "0x03"].map((bytes) => keccak256(bytes));
+    const valid = () => Promise.all(facts.map((fact) => chain.read(registry, "isValid", [fact])));
+    await chain.send(registry, "attest", [facts[0], await signFact(registry, two, facts[0])]);
+    await chain.send(successor, "attest", [facts[1], await signFact(successor, keys.slice(3, 4), facts[1])]);
+
+    const message = { nonce: 0n, successor: successor.address, deadline: LATE };
+    const digest = hashTypedData(registryTypedData(chain, registry, "SetSuccessor", message));
+    assert.equal(await chain.read(registry, "successorDigest", [successor.address, LATE]), digest);
+    await chain.refuses("TooFewSignatures", ...(await schedule(registry, 0n, successor.address, keys.slice(0, 1))));
+    await chain.refuses("NotAnAttestor", ...(await schedule(registry, 0n, successor.address, keys.slice(3, 5))));
+    await chain.refuses("NotAnAttestor", ...(await schedule(registry, 1n, successor.address, two)));
+    const late = await schedule(registry, 0n, successor.address, two, (await chain.now()) - 1n);
+    await chain.refuses("SignaturesExpired", ...late);
+    const good = await schedule(registry, 0n, successor.address, two);
+    const { events: [[name, scheduled]] } = await chain.send(...good);
+    assert.deepEqual([name, scheduled.nonce, scheduled.successor], ["SuccessorScheduled", 0n, successor.address]);
+    assert.equal(await chain.read(registry, "pendingChange"), successorHash(successor.address));
+    await chain.refuses("ChangeAlreadyPending", ...good);
+    await chain.refuses("ChangeNotYetAllowed", registry, "executeSuccessor", [successor.address]);
+    await chain.refuses("ChangeDiffers", registry, "executeSuccessor", [zero]);
+    assert.deepEqual(await valid(), [true, false, false]);
+    await chain.pass(DELAY);
+    const { events } = await chain.send(registry, "executeSuccessor", [successor.address], { account: chain.accounts[5] });
+    assert.deepEqual(events, [["SuccessorChanged", { successor: successor.address }]]);
+    assert.deepEqual(await valid(), [true, true, false]);
+    assert.equal(await chain.read(registry, "isAttested", [facts[1]]), false);
+    await chain.refuses("Succeeded", registry, "attest", [facts[2], await signFact(registry, two, facts[2])]);
+
+    // Taken back the same way: the set is what it was.
+    await chain.send(...(await schedule(registry, 1n, zero, two)));
+    await chain.pass(DELAY);
+    await chain.send(registry, "executeSuccessor", [zero]);
+    assert.deepEqual(await valid(), [true, false, false]);
+    await chain.send(registry, "attest", [facts[2], await signFact(registry, two, facts[2])]);
+  });
+
+  test("is cancelled and expires like any change, and what answers no isValid, or is the registry itself, is none", async () => {
+    const registry = await deploy(keys.slice(0, 3), 2);
+    const { address } = await deploy(keys.slice(3, 4), 1);
+    const token = await chain.deploy("TestToken", ["a", "a"]);
+    for (const bad of [registry.address, token.address, chain.accounts[3].address]) {
+      await chain.refuses("BadSuccessor", ...(await schedule(registry, 0n, bad, two)));
+    }
+    await chain.send(...(await schedule(registry, 0n, address, two)));
+    await chain.send(registry, "cancelChange", [await signCancel(registry, 0n, successorHash(address), two)]);
+    await chain.refuses("NoChangePending", registry, "executeSuccessor", [address]);
+    await chain.send(...(await schedule(registry, 1n, address, two)));
+    await chain.pass(DELAY + WINDOW + 1);
+    await chain.refuses("ChangeExpired", registry, "executeSuccessor", [address]);
+    await chain.send(registry, "cancelChange", [[]]);
+    assert.equal(await chain.read(registry, "successor"), zero);
   });
 });

@@ -19,7 +19,7 @@ test("the contracts accept the vectors: init data, facts, attestation digest, me
   assert.equal(await chain.client.getChainId(), vectors.attestation.chainId);
   assert.equal(await chain.read(registry, "attestationDigest", [vectors.fact]), vectors.attestation.digest);
 
-  const core = await chain.deploy("AppchainCore", [vectors.initData]);
+  const core = await chain.deploy("AppchainCore", [vectors.initData, 1n]);
   const reads = ["programHash", "aggregatorProgramHash", "configHash", "verifier", "stateRoot", "stateBlockNumber", "stateBlockHash"];
   assert.deepEqual(await Promise.all(reads.map((name) => chain.read(core, name))), [
     ...words([vectors.programHash, vectors.aggregatorProgramHash, vectors.configHash]), registry.address, 0n, -1n, 0n,

@@ -300,15 +300,20 @@ pub fn plan_bridge(initializer: Felt, guardian: Felt, tokens: &[(L1Address, u128
     PlannedContract { name: "bridge", class_hash: CLASSES.bridge.class_hash, salt, calldata }
 }
 
-/// The core contract of a new chain: root 0, block number -1, block hash 0.
+/// The core contract of a new chain: root 0, block number -1, block hash 0. Deployed after its registry. `delay_min_s`: the least
+/// that the delay of message cancellations can ever be set to, in seconds, 1 to 432,000 (five days, which the delay is at first).
 pub fn plan_appchain(
     owner: Felt,
     program_hash: Felt,
     config_hash: Felt,
     registry: L1Address,
+    delay_min_s: u64,
     salt: Felt,
 ) -> PlannedContract {
-    let calldata = vec![owner, program_hash, config_hash, registry.0, Felt::ZERO, no_block(), Felt::ZERO];
+    let state = [Felt::ZERO, no_block(), Felt::ZERO];
+    let mut calldata = vec![owner, program_hash, config_hash, registry.0];
+    calldata.extend(state);
+    calldata.push(delay_min_s.into());
     PlannedContract { name: "appchain", class_hash: CLASSES.appchain.class_hash, salt, calldata }
 }
 
@@ -348,6 +353,7 @@ mod tests {
                     "sn_to_appchain_messages",
                     "appchain_to_sn_messages",
                     "message_cancellation_started_at",
+                    "message_cancellation_allowed_at",
                     "LogStateUpdate",
                     "MessageSent",
                 ],

@@ -142,7 +142,7 @@ describe("a state update that must not pass, though attested", () => {
 });
 
 describe("data in chunks", () => {
-  test("a chunk is registered once, by its hash, and a batch may not name one that is not", async () => {
+  test("a chunk is registered by its hash, again if need be, and a batch may not name one that is not", async () => {
     const { core, asOperator, attest, state } = await settlement(chain());
     const chunk = range(5);
     const hash = poseidon(chunk);
@@ -154,7 +154,7 @@ describe("data in chunks", () => {
     assert.deepEqual(events, [["DataRegistered", { hash, length: 5n }]]);
     assert.equal(await chain().read(core, "is_data_registered", [hash]), 5n);
     const again = await chain().send(core, "register_data", [chunk], asOperator);
-    assert.deepEqual(again.events, []);
+    assert.deepEqual(again.events, events, "logged again, so that a reader finds it in that transaction, too");
     await chain().send(core, "update_state", [output, [hash]], asOperator);
     await chain().refuses("DATA_CHUNK_EMPTY", core, "register_data", [[]], asOperator);
   });
@@ -171,7 +171,7 @@ describe("who may do what", () => {
     for (const account of [operator, stranger]) {
       await chain().refuses("ONLY_GOVERNANCE", core, "register_operator", [stranger.address], { account });
       await chain().refuses("ONLY_GOVERNANCE", core, "unregister_operator", [operator.address], { account });
-      await chain().refuses("ONLY_GOVERNANCE", core, "set_message_cancellation_delay", [1], { account });
+      await chain().refuses("ONLY_GOVERNANCE", core, "set_message_cancellation_delay", [60], { account });
     }
     assert.equal(await chain().read(core, "owner"), BigInt(owner.address));
     await settle();
@@ -185,11 +185,39 @@ describe("who may do what", () => {
     await settle();
   });
 
+  test("the owner names the next one, who owns once it accepts", async () => {
+    const { core } = await settlement(chain());
+    const [first, second, third] = chain().accounts;
+    const [owner, named] = [first, third].map(({ address }) => BigInt(address));
+    const owners = async () => [await chain().read(core, "owner"), await chain().read(core, "pending_owner")];
+    const transfer = (account) => [core, "transfer_ownership", [account]];
+    const accept = [core, "accept_ownership", []];
+    await chain().refuses("ONLY_GOVERNANCE", ...transfer(third.address), { account: third });
+    await chain().refuses("ONLY_CANDIDATE_GOVERNOR", ...accept, { account: third });
+    await chain().send(...transfer(second.address));
+    await chain().send(...transfer(0));
+    await chain().refuses("ONLY_CANDIDATE_GOVERNOR", ...accept, { account: second });
+    const started = await chain().send(...transfer(third.address));
+    assert.deepEqual(started.events, [["OwnershipTransferStarted", { previous_owner: owner, new_owner: named }]]);
+    assert.deepEqual(await owners(), [owner, named]);
+    await chain().refuses("ONLY_CANDIDATE_GOVERNOR", ...accept, { account: second });
+    await chain().refuses("ONLY_GOVERNANCE", core, "register_operator", [1], { account: third });
+    const { events } = await chain().send(...accept, { account: third });
+    assert.deepEqual(events, [["OwnershipTransferred", { previous_owner: owner, new_owner: named }]]);
+    assert.deepEqual(await owners(), [named, 0n]);
+    await chain().refuses("ONLY_GOVERNANCE", core, "register_operator", [1]);
+    await chain().refuses("ONLY_CANDIDATE_GOVERNOR", ...accept, { account: third });
+    await chain().send(core, "register_operator", [1], { account: third });
+  });
+
   test("a contract without program, owner or registry, or with a number no block has, is not deployed", async () => {
-    await settlement(chain());
-    const right = [1n, PROGRAM_HASH, CONFIG_HASH, 2n, 0n, PRIME - 1n, 0n];
-    for (const [index, word] of [[0, 0n], [1, 0n], [3, 0n], [5, PRIME - 2n], [5, 2n ** 64n]]) {
+    const { registry } = await settlement(chain());
+    const right = [1n, PROGRAM_HASH, CONFIG_HASH, registry.address, 0n, PRIME - 1n, 0n, 1n];
+    for (const [index, word] of [[0, 0n], [1, 0n], [3, 0n], [5, PRIME - 2n], [5, 2n ** 64n], [7, 0n], [7, 432001n]]) {
       await chain().refusesDeployment("BAD_INITIALIZATION", "appchain", right.with(index, word));
+    }
+    for (const noRegistry of [2n, BigInt(chain().accounts[0].address)]) {
+      await assert.rejects(chain().deploy("appchain", right.with(3, noRegistry)), /is not deployed|ENTRYPOINT_NOT_FOUND/);
     }
     const core = await chain().deploy("appchain", right.with(5, 41n));
     assert.deepEqual(await chain().read(core, "get_state"), [0n, 41n, 0n]);

@@ -197,6 +197,10 @@ describe("a token that misbehaves", () => {
     await chain().send(b.token, "set_tax", [1n]);
     await chain().refuses("TRANSFER_INEXACT", ...b.deposit(10n));
     await chain().send(b.token, "set_tax", [0n]);
+    // One that takes more from the bridge than it pays would take the other depositors' money.
+    await chain().send(b.token, "set_sender_tax", [1n]);
+    await chain().refuses("TRANSFER_INEXACT", ...b.withdraw(0xb0bn, 10n, 1n));
+    await chain().send(b.token, "set_sender_tax", [0n]);
     for (const answer of [0n, 2n]) {
       await chain().send(b.token, "set_answer", [answer]);
       await both("TRANSFER_FAILED");

@@ -15,6 +15,8 @@ export const EXCHANGE = 0x0457_0001n;
 export const PROGRAM_HASH = 0x1234n;
 export const CONFIG_HASH = 0x9abcn;
 export const CANCELLATION_DELAY = 5 * 24 * 3600;
+/** A deadline of signatures, later than any test gets. */
+export const LATE = 2n ** 40n;
 /** Words of the largest chunk of data: with its length and the rest of the call it fits the 5,000 words of a transaction. */
 export const DATA_CHUNK_WORDS = 4500;
 
@@ -163,6 +165,11 @@ class Chain {
     await assert.rejects(this.accounts[0].estimateDeployFee(this.#deployment(name, args), { tip: 0 }), refusedWith(reason));
   }
 
+  /** Unix seconds of the newest block, as a bigint. */
+  async now() {
+    return BigInt((await this.provider.getBlock("latest")).timestamp);
+  }
+
   pass(seconds) {
     return this.rpc("devnet_increaseTime", { time: seconds });
   }
@@ -200,9 +207,12 @@ export function signAll(signers, digest) {
 
 /** Written from the specification, not from the contract: the tests compare both. */
 export const attestationDigest = (chain, registry, fact) => poseidon("KEEL_ATTESTATION", chain.id, registry.address, fact);
-export const changeDigest = (chain, registry, nonce, keys, threshold) =>
-  poseidon("KEEL_CHANGE_ATTESTORS", chain.id, registry.address, nonce, poseidon(keys), threshold);
-export const cancelDigest = (chain, registry, nonce) => poseidon("KEEL_CANCEL_CHANGE", chain.id, registry.address, nonce);
+export const changeDigest = (chain, registry, nonce, keys, threshold, deadline = LATE) =>
+  poseidon("KEEL_CHANGE_ATTESTORS", chain.id, registry.address, nonce, poseidon(keys), threshold, deadline);
+export const successorDigest = (chain, registry, nonce, successor, deadline = LATE) =>
+  poseidon("KEEL_SUCCESSOR", chain.id, registry.address, nonce, successor, deadline);
+export const cancelDigest = (chain, registry, nonce, change) =>
+  poseidon("KEEL_CANCEL_CHANGE", chain.id, registry.address, nonce, change);
 export const transitionFact = (output, chunkHashes, programHash = PROGRAM_HASH) =>
   poseidon("KEEL_TRANSITION", programHash, poseidon(output), poseidon(chunkHashes));
 
@@ -223,10 +233,10 @@ export function programOutput(state, { messagesToStarknet = [], messagesToAppcha
 }
 
 /** A core contract with a k-of-n registry, an operator, and what a settler does with them. */
-export async function settlement(chain, { attestors = attestorKeys(1), threshold = 1 } = {}) {
+export async function settlement(chain, { attestors = attestorKeys(1), threshold = 1, delayMin = 60 } = {}) {
   const registry = await chain.deploy("attestation_registry", [attestors.map(({ key }) => key), threshold, 3600]);
   const owner = chain.accounts[0].address;
-  const core = await chain.deploy("appchain", [owner, PROGRAM_HASH, CONFIG_HASH, registry.address, 0, PRIME - 1n, 0]);
+  const core = await chain.deploy("appchain", [owner, PROGRAM_HASH, CONFIG_HASH, registry.address, 0, PRIME - 1n, 0, delayMin]);
   const asOperator = { account: chain.accounts[1] };
   await chain.send(core, "register_operator", [asOperator.account.address]);
 

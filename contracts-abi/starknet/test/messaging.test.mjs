@@ -104,14 +104,42 @@ describe("a message to the appchain", () => {
     await chain().refuses("NO_MESSAGE_TO_CANCEL", core, "cancel_message", words);
   });
 
-  test("cannot be cancelled under a delay that never passes, and can under a shorter one", async () => {
+  test("keeps the deadline it was started with, whatever delay is set meanwhile; no delay is below the minimum", async () => {
+    const { core } = await settlement(chain(), { delayMin: 3600 });
+    const from = BigInt(chain().accounts[0].address);
+    const [first, second] = [0n, 1n].map((nonce) => [EXCHANGE, SELECTOR, PAYLOAD, nonce]);
+    const message_hash = poseidon(toAppchain(from, EXCHANGE, 0n, SELECTOR, PAYLOAD));
+    const allowedAt = () => chain().read(core, "message_cancellation_allowed_at", [message_hash]);
+    for (const words of [first, second]) await chain().send(core, "send_message_to_appchain", words.slice(0, 3));
+    assert.equal(await allowedAt(), 0n);
+    await chain().send(core, "start_message_cancellation", first);
+    const deadline = await allowedAt();
+    assert.equal(deadline, await chain().read(core, "message_cancellation_started_at", [message_hash]) + BigInt(CANCELLATION_DELAY));
+
+    assert.equal(await chain().read(core, "message_cancellation_delay_min"), 3600n);
+    for (const delay of [0, 3599]) await chain().refuses("CANCELLATION_DELAY_TOO_SHORT", core, "set_message_cancellation_delay", [delay]);
+    const { events } = await chain().send(core, "set_message_cancellation_delay", [3600]);
+    assert.deepEqual(events, [["MessageCancellationDelayChanged", { old_delay: BigInt(CANCELLATION_DELAY), new_delay: 3600n }]]);
+    await chain().send(core, "start_message_cancellation", second);
+    await chain().pass(3600);
+    await chain().refuses("CANCELLATION_NOT_ALLOWED_YET", core, "cancel_message", first);
+    await chain().send(core, "cancel_message", second);
+    await chain().send(core, "set_message_cancellation_delay", [2n ** 64n - 1n]);
+    assert.equal(await allowedAt(), deadline);
+    await chain().pass(CANCELLATION_DELAY - 3600);
+    await chain().send(core, "cancel_message", first);
+  });
+
+  test("that was started under a delay that never passes is refused as such, until it is started again under another", async () => {
     const { core } = await settlement(chain());
     const words = [EXCHANGE, SELECTOR, PAYLOAD, 0n];
     await chain().send(core, "send_message_to_appchain", [EXCHANGE, SELECTOR, PAYLOAD]);
-    await chain().send(core, "start_message_cancellation", words);
     await chain().send(core, "set_message_cancellation_delay", [2n ** 64n - 1n]);
+    await chain().send(core, "start_message_cancellation", words);
+    await chain().send(core, "set_message_cancellation_delay", [60]);
     await chain().refuses("CANCEL_ALLOWED_TIME_OVERFLOW", core, "cancel_message", words);
-    await chain().send(core, "set_message_cancellation_delay", [0]);
+    await chain().send(core, "start_message_cancellation", words);
+    await chain().pass(60);
     await chain().send(core, "cancel_message", words);
   });
 });

@@ -7,11 +7,10 @@ use crate::config::Config;
 use crate::node::data::DataDir;
 use anyhow::{Context, Result};
 use client::{CallError, Client};
-use keel_attestor::{
-    FollowError, Follower, FollowerConfig, Protection, ProtectionError, SignError, Signer, Statement, Verdict,
-};
+use keel_attestor::{FollowError, Follower, FollowerConfig, SignError, Signer, Verdict};
 use keel_rpc::JwtSecret;
 use keel_settlement::attestation::{AttestorKey, Scheme};
+use keel_settlement::protection::{Protection, ProtectionError, Statement};
 use keel_types::*;
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,8 +30,6 @@ const PAGES_WAITING_MAX: usize = 4;
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// Longest wait for a block that was executed.
 const BLOCK_TIMEOUT: Duration = Duration::from_secs(120);
-/// Longest the node is told of a divergence that does not answer.
-const REPORT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs until SIGTERM or SIGINT, or until it must not go on.
 pub fn run(config: &Config, statement: Option<Statement>) -> Result<ExitCode> {
@@ -189,8 +186,21 @@ impl Attestor {
         };
         self.next = Some(next);
         for (announced, attested) in page.batches {
-            let Verdict::Agreed(computed) = follower.check(&announced, BLOCK_TIMEOUT)? else { return Ok(()) };
-            if !attested && computed.batch >= page.unconfirmed_from && !self.sign_and_send(&computed)? {
+            let computed = match follower.check(&announced, BLOCK_TIMEOUT)? {
+                Verdict::Agreed(computed) => computed,
+                Verdict::NotYet => return Ok(()),
+                Verdict::OtherRange { announced: (first, last), before } => {
+                    let batch = announced.batch;
+                    self.warn(format!(
+                        "not signed: batch {batch} is announced as blocks {first} to {last}, and was {before:?}"
+                    ));
+                    return Ok(());
+                }
+            };
+            if !attested
+                && computed.batch >= page.unconfirmed_from
+                && !self.sign_and_send(&computed, page.unconfirmed_from)?
+            {
                 return Ok(());
             }
             self.next = Some(BatchId(computed.batch.0 + 1));
@@ -199,11 +209,11 @@ impl Attestor {
     }
 
     /// `false`: the node did not take it, ask again later.
-    fn sign_and_send(&mut self, computed: &BatchClaim) -> Result<bool, Halt> {
-        let attestation = match self.signer.attest(computed) {
+    fn sign_and_send(&mut self, computed: &BatchClaim, unconfirmed_from: BatchId) -> Result<bool, Halt> {
+        let attestation = match self.signer.attest(computed, unconfirmed_from) {
             Ok(attestation) => attestation,
-            // Given up by an operator's statement: others must attest it.
-            Err(SignError::Protection(error @ ProtectionError::NotAbove { .. })) => {
+            // Given up by an operator's statement, or signed otherwise: others must attest it.
+            Err(SignError::Protection(error @ (ProtectionError::NotAbove { .. } | ProtectionError::OtherFact { .. }))) => {
                 tracing::warn!(%error, "not signed");
                 return Ok(true);
             }
@@ -230,8 +240,8 @@ impl Attestor {
             Ok(report) => report,
             Err(error) => return tracing::error!(%error, "the divergence cannot be reported"),
         };
-        let until = Instant::now() + REPORT_TIMEOUT;
-        while Instant::now() < until && !self.stopping() {
+        // A node that does not answer now must hear of it all the same.
+        while !self.stopping() {
             match self.runtime.block_on(self.node.diverged(&report)) {
                 Ok(()) => return tracing::error!("the node was told of the divergence"),
                 Err(CallError::Refused { reason, .. }) if reason != AttestationRefusal::AttestorsUnknown.as_str() => {

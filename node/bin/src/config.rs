@@ -32,7 +32,7 @@ pub struct Config {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Attestor {
-    /// Admin address of the node that is followed, `http://127.0.0.1:9945`. Not TLS: a tunnel or a proxy stands between machines.
+    /// Admin address of the node that is followed: `http://127.0.0.1:9945`, or `https://` where a TLS proxy stands before it.
     pub node: String,
     /// The node's followers' secret.
     pub secret: PathBuf,
@@ -103,6 +103,9 @@ pub struct Settlement {
     /// First block of the settlement layer that can hold an event of our contracts: that of their deployment. Everything is read from there
     /// on at each start; from 0 that takes minutes on a public network.
     pub scan_from: u64,
+    /// Most that one transaction of the settler may cost, in 1e-9 of the layer's fee token (gwei on Ethereum, 1e9 fri on Starknet). One
+    /// that would cost more is not sent, and `node_status` says so until the market comes down. Without it 0.5 ether or 500 STRK.
+    pub fee_max_gwei: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -210,6 +213,7 @@ impl Default for Settlement {
             batch_blocks_max: 30,
             batch_age_ms: 10_000,
             scan_from: 0,
+            fee_max_gwei: None,
         }
     }
 }
@@ -326,6 +330,9 @@ fn toml_line(key: &str, value: &str) -> String {
     }
 }
 
+/// A million of the fee token: more is a typing error.
+const FEE_MAX_GWEI: u64 = 1_000_000_000_000_000;
+
 fn validate(config: &Config) -> anyhow::Result<()> {
     let within = |field: &str, value: u64, low: u64, high: u64| {
         anyhow::ensure!((low..=high).contains(&value), "configuration: {field} = {value} must be between {low} and {high}");
@@ -338,6 +345,9 @@ fn validate(config: &Config) -> anyhow::Result<()> {
     within("settlement.poll_ms", config.settlement.poll_ms, 50, 60_000)?;
     within("settlement.batch_blocks_max", config.settlement.batch_blocks_max, 1, 10_000)?;
     within("settlement.batch_age_ms", config.settlement.batch_age_ms, 100, 86_400_000)?;
+    if let Some(fee_max) = config.settlement.fee_max_gwei {
+        within("settlement.fee_max_gwei", fee_max, 1, FEE_MAX_GWEI)?;
+    }
     within("history.retention_days", config.history.retention_days.into(), 0, 36_500)?;
     config.history.validate()?;
     within("ingress.budget_factor", config.ingress.budget_factor.into(), 1, 1_000_000)?;
@@ -381,6 +391,8 @@ mod tests {
             ("", &["settlement.endpoints=[\"http://a\", \"ftp://b\"]"], "settlement.endpoints"),
             ("", &["settlement.endpoints=[\"http://a\", \"http://b\"]", "settlement.quorum=1"], "settlement.quorum"),
             ("", &["settlement.quorum=2"], "settlement.quorum"),
+            ("", &["settlement.fee_max_gwei=0"], "settlement.fee_max_gwei"),
+            ("", &["settlement.fee_max_gwei=0.5"], "settlement.fee_max_gwei"),
             ("[history]\nretention_days = 40000", &[], "history.retention_days"),
             ("", &["history.proof_blocks=3"], "history.proof_blocks"),
             ("", &["history.state_blocks=9999"], "history.state_blocks"),

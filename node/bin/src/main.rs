@@ -21,6 +21,7 @@ mod wiring;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use config::{Config, LogFormat};
+use keel_settlement::protection::Statement;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,14 +44,19 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Runs a node until SIGTERM or SIGINT.
-    Run,
+    Run {
+        /// States that the attestor's key has signed nothing above this block, anywhere (`none`: it has never signed). Needed once, where
+        /// its file of signatures is lost; a false statement can make it sign two facts for one height.
+        #[arg(long, value_name = "BLOCK|none")]
+        signed_up_to: Option<Statement>,
+    },
     /// Follows a node: takes its journal, executes it again, compares, and signs the facts of batches that came out the same. Ends with
     /// status 3 when the state diverged.
     Attest {
         /// States that the key has signed nothing above this block, anywhere (`none`: it has never signed). Needed once, for a new key or
         /// one whose file of signatures is lost; a false statement can make it sign two facts for one height.
         #[arg(long, value_name = "BLOCK|none")]
-        signed_up_to: Option<keel_attestor::Statement>,
+        signed_up_to: Option<Statement>,
     },
     /// Asks a running node how it is.
     Status {
@@ -98,7 +104,8 @@ enum Command {
     /// Development chain: contracts and money on a local settlement layer.
     #[command(subcommand)]
     Dev(dev::Dev),
-    /// Receipts: what was decided, derived again from what it was decided on.
+    /// Receipts: of an order that safe mode cancelled, checked against the settled state; of a liquidation, derived again from what it was
+    /// decided on.
     #[command(subcommand)]
     Receipt(receipt::Receipt),
     /// Measures.
@@ -119,7 +126,7 @@ fn main() -> Result<ExitCode> {
 fn run(command: Command, config: Config) -> Result<()> {
     match command {
         Command::Attest { .. } => unreachable!("it has an exit status of its own"),
-        Command::Run => node::run(config),
+        Command::Run { signed_up_to } => node::run(config, signed_up_to),
         Command::Status { rpc } => runtime()?.block_on(status::run(&rpc)),
         Command::Verify { full } => replay::verify(&config, full),
         Command::Replay { out } => replay::replay(&config, &out),
@@ -142,7 +149,7 @@ fn run(command: Command, config: Config) -> Result<()> {
             let options = publish::Options { rpc, interval: Duration::from_millis(interval_ms), source, rounds: None };
             runtime()?.block_on(publish::run(&genesis, &keys.publishers, &options))
         }
-        Command::Receipt(receipt) => runtime()?.block_on(receipt.run()),
+        Command::Receipt(receipt) => runtime()?.block_on(receipt.run(&config)),
         Command::Dev(dev) => runtime()?.block_on(dev.run(&config)),
         Command::Bench(bench) => bench::run(bench, &config),
     }

@@ -5,6 +5,7 @@ pub mod data;
 mod monitor;
 mod operator;
 mod settle;
+mod sources;
 mod status;
 
 use crate::config::Config;
@@ -22,6 +23,7 @@ use keel_ingress::{Inbox, InboxCapacity, Ingress, IngressConfig};
 use keel_journal::{Journal, LocalJournal, Tail};
 use keel_rpc::{AdminConfig, FollowerConfig, JwtSecret, RpcContext};
 use keel_sequencer::{Clock, Control, Outputs, Sequencer, SnapshotDue, Start, Stop, recover};
+use keel_settlement::protection::{SignatureFile, Statement};
 use keel_store::snapshots::{SnapshotHeader, Snapshots};
 use keel_store::{HistoryWriter, Store, StoreError};
 use keel_types::*;
@@ -35,14 +37,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT, or until it must not go on.
-pub fn run(config: Config) -> Result<()> {
+pub fn run(config: Config, statement: Option<Statement>) -> Result<()> {
     let genesis = Arc::new(crate::genesis(&config.genesis)?);
     let keys = Keys::load(&config.keys)?;
     let data = DataDir::lock(&config.data_dir)?;
     let runtime = crate::runtime()?;
     let store = Store::open(&data.store(), genesis.hash()).context("open the store")?;
     let store = store.with_state_retention(config.history.state_retention());
-    let node = Running::start(&config, genesis, store.clone(), &keys, &data, &runtime)?;
+    let node = Running::start(&config, genesis, store.clone(), (&keys, statement), &data, &runtime)?;
     let ended = runtime.block_on(node.until_stop(&data))?;
     let stopped = node.stop(ended, &data, &runtime);
     drop(runtime);
@@ -84,7 +86,7 @@ impl Running {
         config: &Config,
         genesis: Arc<Genesis>,
         store: Store,
-        keys: &Keys,
+        (keys, statement): (&Keys, Option<Statement>),
         data: &DataDir,
         runtime: &tokio::runtime::Runtime,
     ) -> Result<Running> {
@@ -102,6 +104,10 @@ impl Running {
 
         let recovered = recover_node(&genesis, &journal, &store, &snapshots, &blocks, &mut history)?;
         let tail = recovered.tail;
+        let settings = settle::config(config, &genesis, keys, SignatureFile { folder: data.signatures(), statement })?;
+        if tail.is_none() {
+            settings.begin_signatures(&genesis)?;
+        }
         let clock = Arc::new(Clock::start(tail.map(|t| t.ts), config.sequencer.accept_clock)?);
         let restart = data.needs_safe_mode(tail, clock.now(), config.guard.config().thresholds.downtime_max_ms)?;
         let confirmed = recovered.engine.next_batch().0.checked_sub(1).map(BatchId);
@@ -127,7 +133,6 @@ impl Running {
         let thread = std::thread::Builder::new().name("sequencer".into());
         let sequencer = thread.spawn(move || sequencer.run()).context("start the sequencer")?;
 
-        let settings = settle::config(config, &genesis, keys)?;
         let settlement = settle::start(
             &settings,
             settle::Node {
@@ -160,11 +165,15 @@ impl Running {
             key: keys.block,
             escrow: Box::new(escrow),
         };
-        let monitor = {
-            let (published, inbox, settlement) = (published.clone(), inbox.clone(), settlement.clone());
-            monitor::start(config, gate, published, inbox, settlement, divergences, data.incidents())?
+        let failing = sources::Failing::default();
+        let watched = monitor::Watched {
+            published: published.clone(),
+            inbox: inbox.clone(),
+            settlement: settlement.clone(),
+            divergences,
         };
-        let status = Arc::new(status::Status::new(settlement.clone(), config.guard.config().phases));
+        let monitor = monitor::start(config, gate, watched, data, failing.clone())?;
+        let status = Arc::new(status::Status::new(settlement.clone(), config.guard.config().phases, failing));
         let context = RpcContext { genesis, published: published.clone(), feeds, ingress: ingress.clone(), store, status };
         let secret = JwtSecret::from_file(&data.secret(config.rpc.jwt_secret.as_deref(), "jwt.hex")?)?;
         let admin = AdminConfig { listen: config.rpc.admin_listen, secret, follower: Some(follower) };

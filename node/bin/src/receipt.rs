@@ -1,7 +1,10 @@
-//! `keel receipt recompute`: derives every decision of liquidation receipts from the receipts alone, with the engine's own rules.
+//! `keel receipt`: `verify` checks the receipt of a cancelled order; `recompute` derives every decision of liquidation receipts from the receipts alone, with the engine's own rules.
 //!
 //! A receipt is what `trade_liquidations` answers. Markets are known by name here; only their order matters, which is that of the receipt.
 
+mod cancelled;
+
+use crate::config::Config;
 use crate::wiring::request;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Subcommand;
@@ -24,12 +27,32 @@ pub enum Receipt {
         #[arg(long, required_unless_present = "file")]
         account: Option<String>,
     },
+    /// Checks the receipt of an order that safe mode cancelled, hash by hash, against the root of the settled state.
+    Verify {
+        /// JSON: an answer of `node_getCancelReceipt`.
+        file: PathBuf,
+        /// The root of the settled state after the receipt's block, from wherever you trust.
+        #[arg(long, required_unless_present = "endpoints")]
+        root: Option<String>,
+        /// JSON-RPC of the settlement layer: the root is asked of the contract; several, each with the flag, are read as what most say.
+        #[arg(long = "endpoint", value_name = "URL", conflicts_with = "root")]
+        endpoints: Vec<String>,
+        /// First block of the settlement layer to look at: that of the contracts' deployment.
+        #[arg(long, default_value_t = 0)]
+        scan_from: u64,
+    },
 }
 
 impl Receipt {
     /// Prints a line for each receipt; fails when one does not follow from its inputs.
-    pub async fn run(self) -> Result<()> {
-        let Receipt::Recompute { file, rpc, account } = self;
+    pub async fn run(self, config: &Config) -> Result<()> {
+        let (file, rpc, account) = match self {
+            Receipt::Recompute { file, rpc, account } => (file, rpc, account),
+            Receipt::Verify { file, root, endpoints, scan_from } => {
+                let genesis = crate::genesis(&config.genesis)?;
+                return cancelled::verify(&genesis, &file, root.as_deref(), &endpoints, scan_from).await;
+            }
+        };
         let receipts = match file {
             Some(file) => {
                 let text = std::fs::read_to_string(&file).with_context(|| format!("receipt: read {}", file.display()))?;

@@ -31,9 +31,9 @@ pub struct SyncCommand {
     /// The rules of the chain, instead of the configured file.
     #[arg(long)]
     genesis: Option<PathBuf>,
-    /// JSON-RPC of the settlement layer, instead of the configured one.
-    #[arg(long)]
-    endpoint: Option<String>,
+    /// JSON-RPC of the settlement layer, instead of the configured ones; several, each with the flag, are read as what most of them say.
+    #[arg(long = "endpoint", value_name = "URL")]
+    endpoints: Vec<String>,
     /// Where blobs come from: `beacon:URL`, `archive:DIR` or `node:URL`. Needed where the chain's data is in blobs.
     #[arg(long, value_parser = data_source)]
     blobs_from: Option<DataSource>,
@@ -99,12 +99,15 @@ impl SyncCommand {
         ensure!(self.from_settlement, "sync: say --from-settlement");
         let data = self.data.as_deref().context("sync: --data names the folder")?;
         let genesis = Arc::new(crate::genesis(self.genesis.as_deref().unwrap_or(&config.genesis))?);
-        let endpoint = self.endpoint.as_deref().unwrap_or(&config.settlement.endpoint);
+        let (endpoints, quorum) = match &self.endpoints[..] {
+            [] => (config.settlement.endpoints(), config.settlement.quorum),
+            named => (named.to_vec(), 0),
+        };
         let source = self.blobs_from.clone().unwrap_or(DataSource::None);
         std::fs::create_dir_all(data).with_context(|| format!("make {}", data.display()))?;
         let replica = Replica::open(&store(data), genesis.hash()).context("open the folder of the settled state")?;
         let sync = Sync {
-            history: History::connect(endpoint, &genesis, source).context("settlement endpoint")?,
+            history: History::connect(&endpoints, quorum, &genesis, source).context("settlement endpoint")?,
             replica: replica.clone(),
             scan_from: self.scan_from,
             depth: self.depth.unwrap_or(genesis.settlement.confirm_depth),

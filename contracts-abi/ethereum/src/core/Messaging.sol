@@ -7,7 +7,9 @@ import {ProgramOutput} from "./ProgramOutput.sol";
 /// Messages both ways, with the names, events, hashes and error strings of the Starknet core contract.
 ///
 /// A message to L2 waits here with its fee until a state update consumes it, or until its sender cancels it: start,
-/// wait `messageCancellationDelay` seconds, cancel. The fee of a cancelled message stays here, as it does upstream.
+/// wait `messageCancellationDelay` seconds, cancel. The delay gives a batch that already credited the message the time to
+/// arrive here: refunded first, the batch could never be settled. So it cannot be set below a minimum that is fixed at
+/// construction, and a cancellation that was started keeps its deadline whatever is set meanwhile. The fee of a cancelled message stays here, as it does upstream.
 /// `sendMessageToL2` is public: what stands here is not yet a deposit, and the appchain takes only its bridge's messages.
 abstract contract Messaging is IAppchainMessaging {
     event LogMessageToL2(
@@ -39,6 +41,7 @@ abstract contract Messaging is IAppchainMessaging {
         uint256[] payload,
         uint256 nonce
     );
+    event MessageCancellationDelayChanged(address indexed changedBy, uint256 oldDelay, uint256 newDelay);
     event LogMessageToL1(uint256 indexed fromAddress, address indexed toAddress, uint256[] payload);
     event ConsumedMessageToL1(uint256 indexed fromAddress, address indexed toAddress, uint256[] payload);
 
@@ -49,8 +52,18 @@ abstract contract Messaging is IAppchainMessaging {
     /// How many times the message may still be consumed on this layer.
     mapping(bytes32 => uint256) public l2ToL1Messages;
     uint256 public l1ToL2MessageNonce;
-    /// Seconds between the start of a cancellation and its end.
+    /// Seconds between the start of a cancellation and its end, for cancellations started from now on.
     uint256 public messageCancellationDelay = 5 days;
+    /// Seconds. The least that the delay can be set to.
+    uint256 public immutable messageCancellationDelayMin;
+    /// Unix seconds from which a started cancellation may end; the largest number: never. 0 if it was not started.
+    mapping(bytes32 => uint256) public messageCancellationAllowedAt;
+
+    /// 1 second to 5 days.
+    constructor(uint256 delayMinSeconds) {
+        require(delayMinSeconds != 0 && delayMinSeconds <= messageCancellationDelay, "BAD_INITIALIZATION");
+        messageCancellationDelayMin = delayMinSeconds;
+    }
 
     /// Wei. A message costs at least 1 wei.
     function getMaxL1MsgFee() public pure returns (uint256) {
@@ -109,6 +122,10 @@ abstract contract Messaging is IAppchainMessaging {
     ) external returns (bytes32) {
         bytes32 messageHash = _waitingMessage(toAddress, selector, payload, nonce);
         l1ToL2MessageCancellations[messageHash] = block.timestamp;
+        // A delay too long to add must read as "never", not as an arithmetic panic.
+        uint256 delayMax = type(uint256).max - block.timestamp;
+        messageCancellationAllowedAt[messageHash] =
+            messageCancellationDelay > delayMax ? type(uint256).max : block.timestamp + messageCancellationDelay;
         emit MessageToL2CancellationStarted(msg.sender, toAddress, selector, payload, nonce);
         return messageHash;
     }
@@ -118,14 +135,19 @@ abstract contract Messaging is IAppchainMessaging {
         returns (bytes32)
     {
         bytes32 messageHash = _waitingMessage(toAddress, selector, payload, nonce);
-        uint256 startedAt = l1ToL2MessageCancellations[messageHash];
-        require(startedAt != 0, "MESSAGE_CANCELLATION_NOT_REQUESTED");
-        // A delay too long to add must read as "never", not as an arithmetic panic.
-        require(messageCancellationDelay <= type(uint256).max - startedAt, "CANCEL_ALLOWED_TIME_OVERFLOW");
-        require(block.timestamp >= startedAt + messageCancellationDelay, "MESSAGE_CANCELLATION_NOT_ALLOWED_YET");
+        uint256 allowedAt = messageCancellationAllowedAt[messageHash];
+        require(allowedAt != 0, "MESSAGE_CANCELLATION_NOT_REQUESTED");
+        require(allowedAt != type(uint256).max, "CANCEL_ALLOWED_TIME_OVERFLOW");
+        require(block.timestamp >= allowedAt, "MESSAGE_CANCELLATION_NOT_ALLOWED_YET");
         l1ToL2Messages[messageHash] = 0;
         emit MessageToL2Canceled(msg.sender, toAddress, selector, payload, nonce);
         return messageHash;
+    }
+
+    function _setCancellationDelay(uint256 delaySeconds) internal {
+        require(delaySeconds >= messageCancellationDelayMin, "CANCELLATION_DELAY_TOO_SHORT");
+        emit MessageCancellationDelayChanged(msg.sender, messageCancellationDelay, delaySeconds);
+        messageCancellationDelay = delaySeconds;
     }
 
     /// Adds the messages of the segment at `offset`; returns the index after the segment.

@@ -23,6 +23,9 @@ library ProgramOutput {
     uint256 internal constant FULL_OUTPUT = 9;
     uint256 internal constant HEADER_WORDS = 10;
 
+    /// 'KEEL_DATA' as a Starknet short string.
+    uint256 private constant DATA_TAG = 0x4b45454c5f44415441;
+
     /// Words of a message before its payload; the last of them is the payload's length.
     uint256 internal constant MESSAGE_TO_L1_PREFIX_WORDS = 3;
     uint256 internal constant MESSAGE_TO_L2_PREFIX_WORDS = 5;
@@ -47,9 +50,16 @@ library ProgramOutput {
         return keccak256(abi.encodePacked(words));
     }
 
-    /// Root of the two-leaf fact tree: the program output on the left, the on-chain data (given by hash and length
-    /// in words) on the right. An inner node is its hash plus one, which keeps it apart from a leaf.
-    function factWithData(uint256[] calldata output, uint256 dataHash, uint256 dataWords)
+    /// Fact of a transition whose data this contract has seen and hashed: `keccak('KEEL_DATA', keccak(output), keccak(data))`.
+    /// Three words, the first a name: neither `factWithDataElsewhere` nor the hash of a program output can be the same.
+    function factWithData(uint256[] calldata output, uint256[] calldata data) internal pure returns (bytes32) {
+        return keccak256(abi.encode(DATA_TAG, hashWords(output), hashWords(data)));
+    }
+
+    /// Upstream's fact of a transition whose data the caller only names. Root of the two-leaf fact tree: the program output
+    /// on the left, the data (given by hash and length in words) on the right. An inner node is its hash plus one, which
+    /// keeps it apart from a leaf. Attestors of a Keel chain never sign one, since nobody could read the data.
+    function factWithDataElsewhere(uint256[] calldata output, uint256 dataHash, uint256 dataWords)
         internal
         pure
         returns (bytes32)
@@ -60,7 +70,8 @@ library ProgramOutput {
         }
     }
 
-    /// Each blob of the transaction against the commitment and evaluation the program output claims for it.
+    /// Each blob of the transaction against the commitment and evaluation the program output claims for it. There is no other:
+    /// readers take all blobs of the transaction for data (UNEXPECTED_BLOB).
     function checkBlobs(uint256[] calldata output, bytes[] calldata kzgProofs) internal view {
         uint256[] calldata section = output[HEADER_WORDS:];
         require(section.length >= 2, "KZG_SEGMENT_TOO_SHORT");
@@ -70,6 +81,7 @@ library ProgramOutput {
         for (uint256 i = 0; i < blobs; ++i) {
             _checkBlob(i, section[0], section[2 + 2 * i:], section[2 + 2 * blobs + 2 * i:], kzgProofs[i]);
         }
+        require(blobhash(blobs) == 0, "UNEXPECTED_BLOB");
     }
 
     function _checkBlob(

@@ -64,3 +64,35 @@ contract ReentrantToken is OddToken {
         return true;
     }
 }
+
+/// What a token may do wrong when the bridge pays: answer false, take more than the amount, or call back.
+contract OddPayer is OddToken {
+    bool public answer = true;
+    uint256 public surplus;
+    address public target;
+    bytes public data;
+
+    function arm(bool newAnswer, uint256 newSurplus, address newTarget, bytes calldata newData) external {
+        (answer, surplus, target, data) = (newAnswer, newSurplus, newTarget, newData);
+    }
+
+    function transferFrom(address from, address to, uint256 amount) external returns (bool) {
+        _move(from, to, amount);
+        return true;
+    }
+
+    function transfer(address to, uint256 amount) external returns (bool) {
+        if (data.length != 0) {
+            (bool ok, bytes memory reason) = target.call(data);
+            if (!ok) {
+                assembly {
+                    revert(add(reason, 32), mload(reason))
+                }
+            }
+        }
+        if (!answer) return false;
+        _move(msg.sender, to, amount);
+        balanceOf[msg.sender] -= surplus;
+        return true;
+    }
+}

@@ -8,8 +8,15 @@
 //!   AGGREGATOR_MODE_INVALID_OS_PROGRAM_HASH  AGGREGATOR_BAD_OS_PROGRAM_HASH
 //!   MESSAGE_CANCELLATION_NOT_REQUESTED       CANCELLATION_NOT_REQUESTED
 //!   MESSAGE_CANCELLATION_NOT_ALLOWED_YET     CANCELLATION_NOT_ALLOWED_YET
-//! New here: DATA_CHUNK_EMPTY, DATA_CHUNK_NOT_REGISTERED, BAD_INITIALIZATION also for a state no chain can have. Missing: those of
-//! blobs, of fees, and PROGRAM_OUTPUT_VALUE_OUT_OF_RANGE, which no felt can break.
+//! New here: DATA_CHUNK_EMPTY, DATA_CHUNK_NOT_REGISTERED. Missing: those of blobs, of fees, PROGRAM_OUTPUT_VALUE_OUT_OF_RANGE, which no
+//! felt can break, and NEW_BLOCK_NUMBER_OUT_OF_RANGE, which is INVALID_NEW_BLOCK_NUMBER here.
+//!
+//! Messaging and `get_state` are those of the Piltover contract. A watcher written for it finds these differences:
+//!   LogStateUpdate          the block number is a key, not data; root and hash are the data
+//!   LogStateTransitionFact  the fact is one felt, not a u256
+//!   update_state            a message to the appchain that does not wait here is INVALID_MESSAGE_TO_CONSUME
+//!   appointing operators    LogOperatorAdded and LogOperatorRemoved, one operator each
+//!   new events              DataRegistered, MessageCancellationDelayChanged
 
 use starknet::ContractAddress;
 
@@ -26,19 +33,28 @@ trait IAppchain<TContractState> {
     fn get_program_hash(self: @TContractState) -> felt252;
     fn get_config_hash(self: @TContractState) -> felt252;
     fn get_facts_registry(self: @TContractState) -> ContractAddress;
-    /// The account that appoints operators. It cannot settle, and cannot make a transition pass.
+    /// The account that appoints operators and sets the cancellation delay. It cannot settle, and cannot make a transition pass.
     fn owner(self: @TContractState) -> ContractAddress;
+    /// The account that becomes the owner when it accepts; zero when there is none.
+    fn pending_owner(self: @TContractState) -> ContractAddress;
     fn is_operator(self: @TContractState, address: ContractAddress) -> bool;
 
+    /// Names the next owner; the owner stays the owner until it accepts. Zero takes the name back. Only the owner (ONLY_GOVERNANCE).
+    fn transfer_ownership(ref self: TContractState, new_owner: ContractAddress);
+    /// Only the account that the owner named (ONLY_CANDIDATE_GOVERNOR).
+    fn accept_ownership(ref self: TContractState);
     /// Only the owner (ONLY_GOVERNANCE). Without effect on an operator.
     fn register_operator(ref self: TContractState, address: ContractAddress);
     /// Only the owner (ONLY_GOVERNANCE). Without effect on a stranger.
     fn unregister_operator(ref self: TContractState, address: ContractAddress);
-    /// Seconds. Only the owner (ONLY_GOVERNANCE). Holds for cancellations already started, too.
+    /// Seconds, for cancellations started from now on: one that was started keeps its deadline. Only the owner (ONLY_GOVERNANCE).
+    /// CANCELLATION_DELAY_TOO_SHORT: below the minimum fixed at construction.
     fn set_message_cancellation_delay(ref self: TContractState, delay_seconds: u64);
 
     /// Puts a chunk of a batch's data words on chain: they stand in this call's calldata, and their hash (Poseidon of the words)
-    /// here. Returns the hash. Only an operator (ONLY_OPERATOR). A chunk known already changes nothing. DATA_CHUNK_EMPTY.
+    /// here. Returns the hash. Only an operator (ONLY_OPERATOR). A chunk known already may be registered again: readers look for
+    /// its words in the calldata of each transaction that logged it, and find none where an operator is a contract that makes the
+    /// call. DATA_CHUNK_EMPTY.
     fn register_data(ref self: TContractState, chunk: Span<felt252>) -> felt252;
     /// Words of the chunk with this hash; 0 if it was never registered.
     fn is_data_registered(self: @TContractState, hash: felt252) -> usize;
@@ -79,6 +95,7 @@ mod appchain {
     #[storage]
     struct Storage {
         owner: ContractAddress,
+        pending_owner: ContractAddress,
         operators: LegacyMap::<ContractAddress, bool>,
         program_hash: felt252,
         config_hash: felt252,
@@ -90,9 +107,12 @@ mod appchain {
         data_chunks: LegacyMap::<felt252, usize>,
         message_nonce: felt252,
         cancellation_delay: u64,
+        cancellation_delay_min: u64,
         messages_to_appchain: LegacyMap::<felt252, MessageToAppchainStatus>,
         /// Message hash -> Unix seconds of the last start.
         cancellations: LegacyMap::<felt252, u64>,
+        /// Message hash -> Unix seconds from which the cancellation may end; the largest number: never.
+        cancellations_allowed_at: LegacyMap::<felt252, u64>,
         /// Message hash -> how many times it may still be consumed.
         messages_to_starknet: LegacyMap::<felt252, felt252>,
     }
@@ -102,8 +122,11 @@ mod appchain {
     enum Event {
         LogStateTransitionFact: LogStateTransitionFact,
         LogStateUpdate: LogStateUpdate,
+        OwnershipTransferStarted: OwnershipTransferStarted,
+        OwnershipTransferred: OwnershipTransferred,
         LogOperatorAdded: LogOperatorAdded,
         LogOperatorRemoved: LogOperatorRemoved,
+        MessageCancellationDelayChanged: MessageCancellationDelayChanged,
         DataRegistered: DataRegistered,
         MessageSent: MessageSent,
         MessageConsumed: MessageConsumed,
@@ -127,6 +150,22 @@ mod appchain {
     }
 
     #[derive(Drop, starknet::Event)]
+    struct OwnershipTransferStarted {
+        #[key]
+        previous_owner: ContractAddress,
+        #[key]
+        new_owner: ContractAddress,
+    }
+
+    #[derive(Drop, starknet::Event)]
+    struct OwnershipTransferred {
+        #[key]
+        previous_owner: ContractAddress,
+        #[key]
+        new_owner: ContractAddress,
+    }
+
+    #[derive(Drop, starknet::Event)]
     struct LogOperatorAdded {
         operator: ContractAddress,
     }
@@ -134,6 +173,13 @@ mod appchain {
     #[derive(Drop, starknet::Event)]
     struct LogOperatorRemoved {
         operator: ContractAddress,
+    }
+
+    /// Seconds.
+    #[derive(Drop, starknet::Event)]
+    struct MessageCancellationDelayChanged {
+        old_delay: u64,
+        new_delay: u64,
     }
 
     #[derive(Drop, starknet::Event)]
@@ -220,7 +266,8 @@ mod appchain {
     }
 
     /// A new chain starts at root 0, number -1 (the prime less one), hash 0. BAD_INITIALIZATION: program hash, owner or registry
-    /// is zero, or the number is neither -1 nor 64 bits.
+    /// is zero, the number is neither -1 nor 64 bits, or the minimum of the cancellation delay is not 1 second to 5 days.
+    /// It fails where the registry is no fact registry.
     #[constructor]
     fn constructor(
         ref self: ContractState,
@@ -230,12 +277,17 @@ mod appchain {
         registry: ContractAddress,
         state_root: felt252,
         block_number: felt252,
-        block_hash: felt252
+        block_hash: felt252,
+        cancellation_delay_min: u64
     ) {
         assert(program_hash != 0, 'BAD_INITIALIZATION');
         assert(owner.is_non_zero() && registry.is_non_zero(), 'BAD_INITIALIZATION');
         let number: Option<u64> = block_number.try_into();
         assert(block_number == NO_BLOCK || number.is_some(), 'BAD_INITIALIZATION');
+        assert(cancellation_delay_min != 0, 'BAD_INITIALIZATION');
+        assert(cancellation_delay_min <= CANCELLATION_DELAY, 'BAD_INITIALIZATION');
+        // Only a fact registry answers.
+        IFactRegistryDispatcher { contract_address: registry }.is_valid(0);
         self.owner.write(owner);
         self.program_hash.write(program_hash);
         self.config_hash.write(config_hash);
@@ -244,6 +296,7 @@ mod appchain {
         self.block_number.write(block_number);
         self.block_hash.write(block_hash);
         self.cancellation_delay.write(CANCELLATION_DELAY);
+        self.cancellation_delay_min.write(cancellation_delay_min);
     }
 
     #[external(v0)]
@@ -268,8 +321,29 @@ mod appchain {
             self.owner.read()
         }
 
+        fn pending_owner(self: @ContractState) -> ContractAddress {
+            self.pending_owner.read()
+        }
+
         fn is_operator(self: @ContractState, address: ContractAddress) -> bool {
             self.operators.read(address)
+        }
+
+        fn transfer_ownership(ref self: ContractState, new_owner: ContractAddress) {
+            only_owner(@self);
+            self.pending_owner.write(new_owner);
+            self.emit(OwnershipTransferStarted { previous_owner: self.owner.read(), new_owner });
+        }
+
+        fn accept_ownership(ref self: ContractState) {
+            let new_owner = get_caller_address();
+            assert(new_owner == self.pending_owner.read(), 'ONLY_CANDIDATE_GOVERNOR');
+            // Calls without a caller have the zero address.
+            assert(new_owner.is_non_zero(), 'ONLY_CANDIDATE_GOVERNOR');
+            let previous_owner = self.owner.read();
+            self.owner.write(new_owner);
+            self.pending_owner.write(Zeroable::zero());
+            self.emit(OwnershipTransferred { previous_owner, new_owner });
         }
 
         fn register_operator(ref self: ContractState, address: ContractAddress) {
@@ -290,17 +364,19 @@ mod appchain {
 
         fn set_message_cancellation_delay(ref self: ContractState, delay_seconds: u64) {
             only_owner(@self);
+            let allowed = delay_seconds >= self.cancellation_delay_min.read();
+            assert(allowed, 'CANCELLATION_DELAY_TOO_SHORT');
+            let old_delay = self.cancellation_delay.read();
             self.cancellation_delay.write(delay_seconds);
+            self.emit(MessageCancellationDelayChanged { old_delay, new_delay: delay_seconds });
         }
 
         fn register_data(ref self: ContractState, chunk: Span<felt252>) -> felt252 {
             only_operator(@self);
             assert(!chunk.is_empty(), 'DATA_CHUNK_EMPTY');
             let hash = poseidon_hash_span(chunk);
-            if self.data_chunks.read(hash) == 0 {
-                self.data_chunks.write(hash, chunk.len());
-                self.emit(DataRegistered { hash, length: chunk.len() });
-            }
+            self.data_chunks.write(hash, chunk.len());
+            self.emit(DataRegistered { hash, length: chunk.len() });
             hash
         }
 
@@ -378,7 +454,14 @@ mod appchain {
             let from = get_caller_address();
             let message_hash = hash_to_appchain(from, to_address, nonce, selector, payload);
             assert(is_waiting(@self, message_hash), 'NO_MESSAGE_TO_CANCEL');
-            self.cancellations.write(message_hash, get_block_timestamp());
+            let now = get_block_timestamp();
+            self.cancellations.write(message_hash, now);
+            // A delay too long to add must read as "never", not as an arithmetic panic.
+            let allowed_at = match u64_checked_add(now, self.cancellation_delay.read()) {
+                Option::Some(allowed_at) => allowed_at,
+                Option::None(()) => BoundedInt::max(),
+            };
+            self.cancellations_allowed_at.write(message_hash, allowed_at);
             self
                 .emit(
                     MessageCancellationStarted {
@@ -398,11 +481,9 @@ mod appchain {
             let from = get_caller_address();
             let message_hash = hash_to_appchain(from, to_address, nonce, selector, payload);
             assert(is_waiting(@self, message_hash), 'NO_MESSAGE_TO_CANCEL');
-            let started_at = self.cancellations.read(message_hash);
-            assert(started_at != 0, 'CANCELLATION_NOT_REQUESTED');
-            // A delay too long to add must read as "never", not as an arithmetic panic.
-            let allowed_at = u64_checked_add(started_at, self.cancellation_delay.read())
-                .expect('CANCEL_ALLOWED_TIME_OVERFLOW');
+            let allowed_at = self.cancellations_allowed_at.read(message_hash);
+            assert(allowed_at != 0, 'CANCELLATION_NOT_REQUESTED');
+            assert(allowed_at != BoundedInt::max(), 'CANCEL_ALLOWED_TIME_OVERFLOW');
             assert(get_block_timestamp() >= allowed_at, 'CANCELLATION_NOT_ALLOWED_YET');
             self.messages_to_appchain.write(message_hash, MessageToAppchainStatus::Cancelled(()));
             self
@@ -433,8 +514,16 @@ mod appchain {
             self.cancellations.read(message_hash)
         }
 
+        fn message_cancellation_allowed_at(self: @ContractState, message_hash: felt252) -> u64 {
+            self.cancellations_allowed_at.read(message_hash)
+        }
+
         fn message_cancellation_delay(self: @ContractState) -> u64 {
             self.cancellation_delay.read()
+        }
+
+        fn message_cancellation_delay_min(self: @ContractState) -> u64 {
+            self.cancellation_delay_min.read()
         }
 
         fn message_nonce(self: @ContractState) -> felt252 {

@@ -67,7 +67,9 @@ trait IMessaging<TContractState> {
         ref self: TContractState, from_address: ContractAddress, payload: Span<felt252>
     ) -> felt252;
 
-    /// First step of cancelling a waiting message of the caller; the delay counts from the last start. Returns its hash.
+    /// First step of cancelling a waiting message of the caller; the delay of this moment counts, from the last start. It gives a
+    /// batch that already credited the message the time to arrive here: refunded first, the batch could never be settled.
+    /// Returns the message's hash.
     /// NO_MESSAGE_TO_CANCEL: no such message of the caller waits.
     fn start_message_cancellation(
         ref self: TContractState,
@@ -78,8 +80,8 @@ trait IMessaging<TContractState> {
     ) -> felt252;
 
     /// Second step, once the delay has passed: the message can never be consumed. Returns its hash.
-    /// NO_MESSAGE_TO_CANCEL; CANCELLATION_NOT_REQUESTED: it was not started; CANCEL_ALLOWED_TIME_OVERFLOW: the delay is too
-    /// long to ever pass; CANCELLATION_NOT_ALLOWED_YET.
+    /// NO_MESSAGE_TO_CANCEL; CANCELLATION_NOT_REQUESTED: it was not started; CANCEL_ALLOWED_TIME_OVERFLOW: the delay it was
+    /// started with is too long to ever pass; CANCELLATION_NOT_ALLOWED_YET.
     fn cancel_message(
         ref self: TContractState,
         to_address: ContractAddress,
@@ -96,8 +98,12 @@ trait IMessaging<TContractState> {
     ) -> MessageToStarknetStatus;
     /// Unix seconds at which a cancellation was last started, 0 if never. Kept after the message is gone.
     fn message_cancellation_started_at(self: @TContractState, message_hash: felt252) -> u64;
-    /// Seconds between the start of a cancellation and its end.
+    /// Unix seconds from which a started cancellation may end, the largest number: never; 0 if never started.
+    fn message_cancellation_allowed_at(self: @TContractState, message_hash: felt252) -> u64;
+    /// Seconds between the start of a cancellation and its end, for cancellations started from now on.
     fn message_cancellation_delay(self: @TContractState) -> u64;
+    /// Seconds. The least that the delay can be set to.
+    fn message_cancellation_delay_min(self: @TContractState) -> u64;
     /// Nonce of the next message.
     fn message_nonce(self: @TContractState) -> felt252;
 }

@@ -8,6 +8,8 @@ trait IOddToken<TContractState> {
     fn mint(ref self: TContractState, recipient: ContractAddress, amount: u256);
     /// Units of every transfer that the receiver does not get.
     fn set_tax(ref self: TContractState, tax: u256);
+    /// Units that every transfer takes from the sender beyond its amount.
+    fn set_sender_tax(ref self: TContractState, tax: u256);
     /// What the token answers to a transfer.
     fn set_answer(ref self: TContractState, answer: felt252);
     /// During every transfer the token calls the entry point `selector` of `target` with one argument. Selector 0: no call.
@@ -29,6 +31,7 @@ mod odd_token {
     struct Storage {
         balances: LegacyMap::<ContractAddress, u256>,
         tax: u256,
+        sender_tax: u256,
         answer: felt252,
         target: ContractAddress,
         selector: felt252,
@@ -52,6 +55,10 @@ mod odd_token {
 
         fn set_tax(ref self: ContractState, tax: u256) {
             self.tax.write(tax);
+        }
+
+        fn set_sender_tax(ref self: ContractState, tax: u256) {
+            self.sender_tax.write(tax);
         }
 
         fn set_answer(ref self: ContractState, answer: felt252) {
@@ -89,7 +96,8 @@ mod odd_token {
             calldata.append(self.argument.read());
             call_contract_syscall(self.target.read(), selector, calldata.span()).unwrap_syscall();
         }
-        self.balances.write(sender, self.balances.read(sender) - amount);
+        let taken = amount + self.sender_tax.read();
+        self.balances.write(sender, self.balances.read(sender) - taken);
         let received = amount - self.tax.read();
         self.balances.write(recipient, self.balances.read(recipient) + received);
         self.answer.read()

@@ -32,9 +32,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of `http://host:port`.
+    /// A client of `http://host:port`, or `https://`.
     pub fn new(address: &str, secret: JwtSecret) -> Result<Client> {
-        ensure!(address.starts_with("http://"), "{address:?} is not an http:// address");
+        let http = address.starts_with("http://") || address.starts_with("https://");
+        ensure!(http, "{address:?} is not an http:// or https:// address");
         Ok(Client { address: address.trim_end_matches('/').to_owned(), secret })
     }
 

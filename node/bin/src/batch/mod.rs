@@ -53,8 +53,8 @@ pub enum BatchCommand {
         #[command(flatten)]
         from: From,
         /// JSON-RPC of the settlement layer: compares with what the contract has accepted.
-        #[arg(long)]
-        endpoint: Option<String>,
+        #[arg(long = "endpoint", value_name = "URL")]
+        endpoints: Vec<String>,
     },
     /// Writes the blobs of every batch to `DIR/blobs/<versioned hash>.blob`, and chunks to `DIR/chunks/<hash>.words`. What is there stays.
     Archive {
@@ -128,10 +128,10 @@ impl BatchCommand {
                 }
                 Ok(())
             }
-            BatchCommand::Verify { batch, from, endpoint } => {
+            BatchCommand::Verify { batch, from, endpoints } => {
                 let source = from.open(config)?;
                 let id = source.number(batch).await?;
-                verify::run(&source, id, endpoint.as_deref()).await
+                verify::run(&source, id, &endpoints).await
             }
             BatchCommand::Archive { dir, from } => archive(&from.open(config)?, &dir).await,
         }

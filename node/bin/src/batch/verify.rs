@@ -28,7 +28,7 @@ impl Report {
 }
 
 /// Prints what was compared; fails on a difference.
-pub(super) async fn run(source: &Source, id: BatchId, endpoint: Option<&str>) -> Result<()> {
+pub(super) async fn run(source: &Source, id: BatchId, endpoints: &[String]) -> Result<()> {
     let shown = source.batch(id).await?;
     let words = felts(&shown["programOutput"])?;
     let data = source.data(id).await?;
@@ -39,8 +39,8 @@ pub(super) async fn run(source: &Source, id: BatchId, endpoint: Option<&str>) ->
     report.line("facts", check_facts(source, &shown, &data, &words));
     report.line("state diff", check_diff(source, id, &data).await);
     report.line("blocks", check_blocks(source, id, &output).await);
-    if let Some(endpoint) = endpoint {
-        report.line("settlement layer", check_settled(source, endpoint, id, &shown, &words, &data).await);
+    if !endpoints.is_empty() {
+        report.line("settlement layer", check_settled(source, endpoints, id, &shown, &words, &data).await);
     }
     ensure!(report.wrong == 0, "batch {id}: {} of what is said of it is wrong", report.wrong);
     Ok(())
@@ -128,13 +128,14 @@ async fn check_block(url: &str, height: Height, point: &StatePoint) -> Result<()
 
 async fn check_settled(
     source: &Source,
-    endpoint: &str,
+    endpoints: &[String],
     id: BatchId,
     shown: &Value,
     output: &[Felt],
     data: &DataAvailability,
 ) -> Result<String> {
-    let history = History::connect(endpoint, &source.genesis, DataSource::None)?;
+    let history = History::connect(endpoints, 0, &source.genesis, DataSource::None)?;
+    history.check().await?;
     let update = find(&history, shown).await?;
     let accepted = history.accepted(id, &update).await?;
     ensure!(accepted.output == output, "the contract accepted another program output");

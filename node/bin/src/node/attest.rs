@@ -64,11 +64,11 @@ impl Divergences {
     }
 
     /// What the guard sees; starts a replay when there is a report that none has looked at.
-    pub fn sample(&self) -> keel_guard::Divergence {
-        let reports = self.desk.divergences().unwrap_or_else(|error| {
-            tracing::error!(%error, "reports of attestors cannot be read");
-            vec![]
-        });
+    ///
+    /// # Errors
+    /// The reports cannot be read.
+    pub fn sample(&self) -> Result<keel_guard::Divergence> {
+        let reports = self.desk.divergences().context("reports of attestors")?;
         let mut replays = self.lock();
         let news = reports.iter().find(|report| replays.done.get(&report.attestor) != Some(&report.divergence.hash()));
         let rested = replays.ended.is_none_or(|ended| ended.elapsed() >= REPLAY_PAUSE);
@@ -77,22 +77,25 @@ impl Divergences {
             && rested
         {
             replays.running = true;
-            replays.done.insert(report.attestor, report.divergence.hash());
-            self.replay(report.divergence);
+            self.replay(report.attestor, report.divergence);
         }
-        keel_guard::Divergence { confirmed: replays.confirmed, attestors: reports.len() }
+        Ok(keel_guard::Divergence { confirmed: replays.confirmed, attestors: reports.len() })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Replays> {
         self.replays.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn replay(&self, divergence: Divergence) {
+    fn replay(&self, attestor: AttestorId, divergence: Divergence) {
         let this = self.clone();
         let work = move || {
             let result = this.differs(&divergence);
             let mut replays = this.lock();
             (replays.running, replays.ended) = (false, Some(Instant::now()));
+            // One that failed is made again, after a pause.
+            if result.is_ok() {
+                replays.done.insert(attestor, divergence.hash());
+            }
             match result {
                 Ok(true) => {
                     tracing::error!(height = %divergence.height, "our own replay differs too: the report of an attestor is confirmed");
@@ -124,9 +127,9 @@ impl Divergences {
         let config = FollowerConfig { folder, genesis, snapshot_interval: Duration::MAX, retention };
         let mut second = Follower::open(config).context("start a second node")?;
         let compared = self.compare(&mut second, divergence);
-        second.close().context("close the second node")?;
+        let closed = second.close().context("close the second node");
         match compared {
-            Ok(()) => Ok(false),
+            Ok(()) => closed.map(|()| false),
             Err(FollowError::Diverged(found)) => {
                 tracing::error!(?found, "replay from scratch");
                 Ok(true)
@@ -150,7 +153,7 @@ impl Divergences {
         while second.next_batch()? <= batch {
             let claims = self.desk.batches(second.next_batch()?, AttestorId::default(), 1)?;
             let Some((claim, _)) = claims.first() else { return Ok(()) };
-            if second.check(claim, BLOCK_TIMEOUT)? == keel_attestor::Verdict::NotYet {
+            if !matches!(second.check(claim, BLOCK_TIMEOUT)?, keel_attestor::Verdict::Agreed(_)) {
                 return Ok(());
             }
         }

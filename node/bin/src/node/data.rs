@@ -103,9 +103,13 @@ impl DataDir {
         if !path.exists() {
             let mut secret = [0u8; 32];
             File::open("/dev/urandom").and_then(|mut random| std::io::Read::read_exact(&mut random, &mut secret))?;
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
             let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-            writeln!(file, "{hex}").context("write the admin secret")?;
+            // Whole or not there: half a secret would stop every later start.
+            let beside = path.with_extension("tmp");
+            let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            writeln!(file, "{hex}").and_then(|()| file.sync_all()).context("write the admin secret")?;
+            std::fs::rename(&beside, &path).context("write the admin secret")?;
+            self.sync()?;
         }
         Ok(path)
     }

@@ -1,23 +1,27 @@
 //! The guard's eyes and hands: samples published state, carries out what the guard decides.
 
 use super::attest::Divergences;
+use super::data::DataDir;
+use super::sources::{self, Failing, Source};
 use crate::config::Config;
 use crate::gate::{self, GateParts, Verdict};
 use anyhow::{Context, Result};
 use keel_feeds::Published;
-use keel_guard::{Action, Gate, Guard, Sample};
+use keel_guard::{Action, DiskSpace, Divergence, Gate, Guard, Sample, Vitals};
 use keel_ingress::Inbox;
 use keel_types::*;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Between two samples: the most that detection adds to a threshold.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 /// Between two tries of a gate that could not be established.
 const GATE_RETRY: Duration = Duration::from_secs(1);
+/// Between two looks at the reports of attestors, which stand in the store.
+const DIVERGENCE_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest the guard waits for the engine's word on an operator's resume.
 const INSPECT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -45,35 +49,46 @@ struct World {
     published: Published,
     inbox: Inbox,
     settlement: keel_settlement::Handle,
-    divergences: Divergences,
+    divergence: Source<Divergence>,
+    last_divergence: Divergence,
+    disk: Source<DiskSpace>,
     started: Ts,
+    /// When the last sample was taken, by both clocks.
+    looked: (Instant, SystemTime),
     gate: Arc<Mutex<(Gate, Instant)>>,
     /// The phase for which the gate was last reset, by incident and beginning: a verdict given for one does not open another.
     gate_for: Arc<Mutex<(IncidentId, Ts)>>,
     incidents: PathBuf,
 }
 
+/// What is watched, and where phase steps go.
+pub struct Watched {
+    pub published: Published,
+    pub inbox: Inbox,
+    pub settlement: keel_settlement::Handle,
+    pub divergences: Divergences,
+}
+
 /// Starts the monitor's thread.
-pub fn start(
-    config: &Config,
-    parts: GateParts,
-    published: Published,
-    inbox: Inbox,
-    settlement: keel_settlement::Handle,
-    divergences: Divergences,
-    incidents: PathBuf,
-) -> Result<Monitor> {
+pub fn start(config: &Config, parts: GateParts, watched: Watched, data: &DataDir, failing: Failing) -> Result<Monitor> {
+    let Watched { published, inbox, settlement, divergences } = watched;
+    let incidents = data.incidents();
     std::fs::create_dir_all(&incidents).context("make the incidents folder")?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     let mut guard = Guard::new(config.guard.config());
+    let divergence =
+        Source::start("divergence", DIVERGENCE_INTERVAL, stop.clone(), failing.clone(), move || divergences.sample())?;
     let mut world = World {
         started: parts.control.clock.now(),
         parts: Arc::new(parts),
         published,
         inbox,
         settlement,
-        divergences,
+        divergence,
+        last_divergence: Divergence::default(),
+        disk: sources::disk(data.path().to_owned(), stop.clone(), failing)?,
+        looked: (Instant::now(), SystemTime::now()),
         gate: Arc::new(Mutex::new((Gate::Idle, Instant::now()))),
         gate_for: Arc::new(Mutex::new((IncidentId(0), Ts(0)))),
         incidents,
@@ -81,6 +96,7 @@ pub fn start(
     let thread = std::thread::Builder::new().name("guard".into()).spawn(move || {
         while !stopped.load(Ordering::Acquire) {
             let sample = world.sample();
+            world.inbox.admit(guard.admits(&sample));
             for action in guard.decide(&sample) {
                 world.act(action, &sample);
             }
@@ -94,9 +110,9 @@ impl World {
     fn sample(&mut self) -> Sample {
         let now = self.parts.control.clock.now();
         let markets = self.parts.genesis.markets.len() as u16;
-        let (phase, open_orders, prices) = self.published.read(|view| {
+        let (phase, open_orders, oracle_held, prices) = self.published.read(|view| {
             let prices: Vec<Ts> = (0..markets).filter_map(|m| view.market(MarketId(m))).map(|m| m.price_ts).collect();
-            (view.phase(), view.orders().open_count(), prices)
+            (view.phase(), view.orders().open_count(), view.held_markets().len(), prices)
         });
         let age = |ts: Ts| now.ms().saturating_sub(ts.max(self.started).ms());
         let oracle_heard = prices.iter().all(|ts| *ts > self.started);
@@ -113,6 +129,7 @@ impl World {
             settlement_cancellation_due: self.settlement.cancellations().iter().any(|found| found.is_due(now)),
             oracle_age_ms,
             oracle_heard,
+            oracle_held,
             phase: phase.phase,
             incident: phase.incident,
             reasons: phase.reasons,
@@ -120,8 +137,31 @@ impl World {
             resumed,
             open_orders,
             gate: self.gate(phase.incident, phase.since),
-            divergence: self.divergences.sample(),
+            divergence: self.diverged(),
+            vitals: self.vitals(),
         }
+    }
+
+    /// A report that was heard stands while its source fails.
+    fn diverged(&mut self) -> Divergence {
+        self.last_divergence = self.divergence.read().unwrap_or(self.last_divergence);
+        self.last_divergence
+    }
+
+    fn vitals(&mut self) -> Vitals {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let (looked, looked_wall) = std::mem::replace(&mut self.looked, (now, wall));
+        let gap = now.duration_since(looked);
+        let step = match wall.duration_since(looked_wall) {
+            Ok(passed) => passed.abs_diff(gap),
+            Err(back) => back.duration() + gap,
+        };
+        let append = self.parts.control.vitals.since_append();
+        // A turn that waits for an append is the journal's. While the whole process stood still, nobody looked either.
+        let turn = if append.is_some() { Duration::ZERO } else { self.parts.control.vitals.since_turn() };
+        let idle = turn.max(gap);
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Vitals { append_ms: append.map_or(0, ms), engine_idle_ms: ms(idle), clock_step_ms: ms(step), disk: self.disk.read() }
     }
 
     /// The gate counts only for the phase in which it was run.
@@ -143,7 +183,7 @@ impl World {
         match action {
             Action::Lose(reasons) => {
                 let names: Vec<&str> = reasons.iter().map(LossReason::as_str).collect();
-                tracing::error!(?names, settlement_head_age_ms = sample.settlement_head_age_ms, oracle_age_ms = ?sample.oracle_age_ms, "loss detected: entering safe mode");
+                tracing::error!(?names, settlement_head_age_ms = sample.settlement_head_age_ms, oracle_age_ms = ?sample.oracle_age_ms, vitals = ?sample.vitals, "loss detected: entering safe mode");
                 self.parts.control.halt.report(reasons, sample.now);
             }
             Action::SetPhase(set) => {

@@ -7,15 +7,17 @@ use anyhow::{Context, Result, bail};
 use keel_feeds::Published;
 use keel_ingress::Inbox;
 use keel_sequencer::Control;
+use keel_settlement::protection::SignatureFile;
 use keel_settlement::{
-    EngineFacts, EscrowOwed, EscrowSum, Handle, Parts, SettlementConfig, SettlementKeys, TokenFigures, ethereum, starknet,
+    CheckError, EngineFacts, EscrowOwed, EscrowSum, Handle, Parts, SettlementConfig, SettlementKeys, TokenFigures, ethereum,
+    starknet,
 };
 use keel_store::Store;
 use keel_types::{BatchId, Genesis, LossReason, LossReasons, Phase, SettlementLayer, format_quantums};
 use std::sync::Arc;
 
 /// The configuration of the settlement crate.
-pub fn config(config: &Config, genesis: &Genesis, keys: &Keys) -> Result<SettlementConfig> {
+pub fn config(config: &Config, genesis: &Genesis, keys: &Keys, signatures: SignatureFile) -> Result<SettlementConfig> {
     let (submitter, attestor) = (&keys.submitter.private_key, &keys.attestor);
     let keys = match genesis.settlement.layer {
         SettlementLayer::Ethereum { .. } => SettlementKeys::Ethereum(ethereum::Keys::parse(submitter, attestor)?),
@@ -24,8 +26,11 @@ pub fn config(config: &Config, genesis: &Genesis, keys: &Keys) -> Result<Settlem
             SettlementKeys::Starknet(starknet::Keys::parse(account, submitter, attestor)?)
         }
     };
-    let mut settlement = SettlementConfig::new(config.settlement.endpoints(), config.settlement.poll_ms, keys);
+    let mut settlement = SettlementConfig::new(config.settlement.endpoints(), config.settlement.poll_ms, keys, signatures);
     settlement.quorum = config.settlement.quorum;
+    if let Some(gwei) = config.settlement.fee_max_gwei {
+        settlement.fee_max = u128::from(gwei) * 1_000_000_000;
+    }
     settlement.limits.blocks_max = config.settlement.batch_blocks_max;
     settlement.limits.age_ms = config.settlement.batch_age_ms;
     settlement.scan_from = config.settlement.scan_from;
@@ -48,10 +53,12 @@ pub struct Node<'a> {
 pub fn start(settings: &SettlementConfig, node: Node, runtime: &tokio::runtime::Handle) -> Result<Handle> {
     let Node { genesis, store, published, inbox, control, confirmed } = node;
     if let Err(error) = runtime.block_on(keel_settlement::check(settings, genesis)) {
-        if !error.is_transient() {
-            return Err(error).context("settlement layer");
+        match error {
+            // The venue is whole, and who may act can be changed while it runs.
+            CheckError::NotAllowed { .. } => tracing::error!(%error, "settlement will wait"),
+            _ if error.is_transient() => tracing::warn!(%error, "the settlement layer could not be checked yet"),
+            _ => return Err(error).context("settlement layer"),
         }
-        tracing::warn!(%error, "the settlement layer could not be checked yet");
     }
     let (consumed, view) = (published.clone(), published.clone());
     let engine = EngineFacts {

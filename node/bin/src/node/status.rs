@@ -1,3 +1,4 @@
+use super::sources::Failing;
 use keel_feeds::PhaseView;
 use keel_guard::PhaseTimings;
 use keel_rpc::{Cancellation, DepositState, NodeStatus, PendingDeposit, SettlementStatus, Submission};
@@ -9,11 +10,12 @@ use keel_types::{Phase, Ts};
 pub struct Status {
     settlement: Handle,
     phases: PhaseTimings,
+    failing: Failing,
 }
 
 impl Status {
-    pub fn new(settlement: Handle, phases: PhaseTimings) -> Status {
-        Status { settlement, phases }
+    pub fn new(settlement: Handle, phases: PhaseTimings, failing: Failing) -> Status {
+        Status { settlement, phases, failing }
     }
 }
 
@@ -28,6 +30,10 @@ impl NodeStatus for Status {
             Phase::ReduceOnly => self.phases.reduce_only_ms,
         };
         Some(phase.since.plus_ms(lasts_ms))
+    }
+
+    fn failing_monitors(&self) -> Vec<(&'static str, String)> {
+        self.failing.list()
     }
 
     fn settlement(&self) -> SettlementStatus {

@@ -112,6 +112,8 @@ pub struct View {
     trades: Vec<VecDeque<Trade>>,
     deposits: BTreeMap<u64, DepositView>,
     confirmed: Option<ConfirmedView>,
+    /// Markets whose median is held; until a price is used.
+    held: BTreeSet<MarketId>,
     post_only_until: Ts,
 }
 
@@ -131,6 +133,7 @@ impl View {
             trades: vec![VecDeque::new(); markets],
             deposits: BTreeMap::new(),
             confirmed: None,
+            held: BTreeSet::new(),
             genesis,
             at,
             post_only_until,
@@ -144,7 +147,13 @@ impl View {
     pub fn of_engine(genesis: Arc<Genesis>, engine: &Engine) -> View {
         let dump = engine.dump();
         let at = Position { seq: engine.last_seq(), ts: engine.last_ts(), height: engine.height() };
-        View::new(genesis, dump.writes, dump.orders, at, engine.phase().post_only_until)
+        let view = View::new(genesis, dump.writes, dump.orders, at, engine.phase().post_only_until);
+        View { held: engine.held_markets().into_iter().collect(), ..view }
+    }
+
+    /// Markets whose newest median moved too far and is not confirmed. [spec exchange, Oracle]
+    pub fn held_markets(&self) -> &BTreeSet<MarketId> {
+        &self.held
     }
 
     /// Takes the results of one durable record.
@@ -175,6 +184,8 @@ impl View {
             (Event::DepositRefused { reject, .. }, Command::Deposit(deposit)) => {
                 self.deposit(DepositView { deposit: *deposit, result: Err(*reject), seq, ts });
             }
+            (Event::PriceHeld { market, .. }, _) => drop(self.held.insert(*market)),
+            (Event::Price { market, .. }, _) => drop(self.held.remove(market)),
             (Event::SafeModeEntered { .. }, _) => self.post_only_until = Ts(0),
             (Event::PhaseChanged { .. }, Command::SetPhase(set)) => self.post_only_until = set.post_only_until,
             _ => {}

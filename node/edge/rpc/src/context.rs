@@ -1,5 +1,6 @@
 use crate::error::RpcError;
 use crate::limits::{HISTORY_LAG_MAX, STORE_READ_QUEUE_TIMEOUT, STORE_READS_AT_ONCE_MAX, UNREAD_ANSWERS_MAX};
+use crate::receipts::CancelTrees;
 use crate::server::Client;
 use crate::streams::session::{Sessions, lost_through};
 use jsonrpsee::RpcModule;
@@ -30,6 +31,8 @@ pub struct RpcContext {
 pub trait NodeStatus: Send + Sync + 'static {
     /// The earliest moment at which the next phase may open; `None` when nobody can say (an operator must act, or OPEN).
     fn phase_eta(&self, phase: &PhaseView) -> Option<Ts>;
+    /// Monitors of the guard that give no readings, and why.
+    fn failing_monitors(&self) -> Vec<(&'static str, String)>;
     /// The settlement layer as last seen.
     fn settlement(&self) -> SettlementStatus;
     /// A deposit seen on the settlement layer that the engine was not told of.
@@ -94,6 +97,7 @@ pub struct Submission {
 pub struct Shared {
     context: RpcContext,
     pub(crate) sessions: Arc<Sessions>,
+    pub(crate) cancel_trees: CancelTrees,
     store_reads: Arc<Semaphore>,
 }
 
@@ -107,7 +111,8 @@ impl std::ops::Deref for Shared {
 impl Shared {
     pub(crate) fn new(context: RpcContext) -> Arc<Shared> {
         let sessions = Sessions::new(lost_through(context.ingress.clone()));
-        Arc::new(Shared { context, sessions, store_reads: Arc::new(Semaphore::new(STORE_READS_AT_ONCE_MAX)) })
+        let store_reads = Arc::new(Semaphore::new(STORE_READS_AT_ONCE_MAX));
+        Arc::new(Shared { context, sessions, cancel_trees: CancelTrees::default(), store_reads })
     }
 
     /// The last block whose batch is CONFIRMED: what `l1_accepted` and ACCEPTED_ON_L1 mean here.

@@ -15,7 +15,7 @@ use crate::streams::render::{asset_name, candle, fill, market_name};
 use jsonrpsee::types::Params;
 use keel_feeds::OrderView;
 use keel_store::{
-    FundingRow, HistoryPage, LiquidationRow, OrderRow, Store, StoreError, TradeRow, TransferRow, WithdrawalRow,
+    CancelledRow, FundingRow, HistoryPage, LiquidationRow, OrderRow, Store, StoreError, TradeRow, TransferRow, WithdrawalRow,
 };
 use keel_types::*;
 use serde_json::{Value, json};
@@ -53,6 +53,19 @@ pub(crate) const METHODS: &[Method] = &[
     paged("trade_fillHistory", "The account's fills, newest first.", OF_ACCOUNT, "FillHistory", |shared, params| {
         of_account(shared, params, "fills", Store::account_fills, fill)
     }),
+    Method {
+        name: "trade_getCancelledOrders",
+        summary: "What an incident cancelled of the account, the last one first. `index` is the order's place in its record.",
+        params: &[
+            Param::required("account", "Address", "Whose."),
+            Param::required("incident", "uint", "Which."),
+            LIMIT,
+            CURSOR,
+        ],
+        result: "CancelledOrders",
+        errors: &["BAD_CURSOR"],
+        call: Call::Store(cancelled_orders),
+    },
     paged(
         "trade_transferHistory",
         "Transfers from and to the account, newest first.",
@@ -122,6 +135,19 @@ impl Page {
         let rows: Value = page.rows.iter().map(show).collect();
         Ok(json!({name: rows, "next": page.next.map(hex::encode), "upTo": up_to.to_string()}))
     }
+}
+
+fn cancelled_orders(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
+    let mut fields = Fields::read(params)?;
+    let (account, incident) = (fields.account()?, IncidentId(fields.integer("incident")?));
+    let page = Page::read(fields)?;
+    let read = |store: &Store, next: Option<&[u8]>, limit| store.account_cancelled(account, incident, next, limit);
+    page.answer(shared, "orders", read, |CancelledRow { place, update }| {
+        let mut order = order_json(&shared.genesis, &OrderView { update: *update, at: None });
+        order["seq"] = json!(place.seq.to_string());
+        order["index"] = json!(place.index.to_string());
+        order
+    })
 }
 
 fn of_account<T>(

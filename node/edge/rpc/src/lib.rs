@@ -27,6 +27,7 @@ mod market;
 mod method;
 mod node;
 mod openrpc;
+mod receipts;
 mod server;
 mod stall;
 mod starknet;

@@ -37,6 +37,10 @@ fn status(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
         "ts": at.ts.ms().to_string(),
         "height": at.height.to_string(),
         "openOrders": open_orders.to_string(),
+        "failingMonitors": shared.status.failing_monitors().into_iter().map(|(monitor, why)| json!({
+            "monitor": monitor,
+            "why": why,
+        })).collect::<Value>(),
         "block": tip.map(|tip| json!({
             "height": tip.block.number.to_string(),
             "hash": format!("{:#x}", tip.hash),

@@ -35,6 +35,9 @@ pub enum Verdict {
     NotYet,
     /// Everything is equal; these are the values that were computed here.
     Agreed(BatchClaim),
+    /// It consists of other blocks than it did before, or does not follow the one before it. Nothing of that is wrong: the node cuts
+    /// its batches anew. It cannot be compared, so it cannot be signed.
+    OtherRange { announced: (Height, Height), before: (Height, Height) },
 }
 
 /// Why a follower cannot go on. Nothing of this passes by itself.
@@ -49,9 +52,6 @@ pub enum FollowError {
     /// Both values stand in it.
     #[error("the state diverged: {what} of block {height}: the node says {announced}, this is {computed}", what = .0.what, height = .0.height, announced = .0.announced, computed = .0.computed)]
     Diverged(Divergence),
-    /// The node says of a batch that it ends elsewhere than it said before.
-    #[error("batch {batch} is announced as blocks {announced:?}, and was {before:?}")]
-    OtherRange { batch: BatchId, announced: (Height, Height), before: (Height, Height) },
     #[error("restore: {0}")]
     Restore(String),
     #[error("snapshot: {0}")]
@@ -225,7 +225,7 @@ impl Follower {
             let announced_range = (announced.first_block, announced.last_block);
             if announced.first_block != first || announced.last_block < first {
                 let before = (first, announced.last_block);
-                return Err(FollowError::OtherRange { batch: next, announced: announced_range, before });
+                return Ok(Verdict::OtherRange { announced: announced_range, before });
             }
             self.batcher.build_to(announced.last_block)?;
         }
@@ -235,7 +235,7 @@ impl Follower {
         let computed = claim(&batch);
         let ranges = [announced, &computed].map(|claim| (claim.first_block, claim.last_block));
         if ranges[0] != ranges[1] {
-            return Err(FollowError::OtherRange { batch: announced.batch, announced: ranges[0], before: ranges[1] });
+            return Ok(Verdict::OtherRange { announced: ranges[0], before: ranges[1] });
         }
         match difference(announced, &computed) {
             None => Ok(Verdict::Agreed(computed)),

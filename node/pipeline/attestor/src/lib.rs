@@ -11,9 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod follower;
-mod protection;
 mod signer;
 
 pub use follower::{FollowError, Follower, FollowerConfig, Verdict};
-pub use protection::{Protection, ProtectionError, SIGNED_KEPT, Signed, Statement};
 pub use signer::{SignError, Signer};

@@ -1,6 +1,6 @@
-use crate::protection::{Protection, ProtectionError, Signed};
 use keel_settlement::attestation::{AttestorKey, Scheme, SignatureError};
-use keel_types::{Attestation, AttestorId, BatchClaim, Divergence, DivergenceReport};
+use keel_settlement::protection::{Protection, ProtectionError, Signed};
+use keel_types::{Attestation, AttestorId, BatchClaim, BatchId, Divergence, DivergenceReport};
 
 /// A key with the file that keeps it from signing twice.
 pub struct Signer {
@@ -29,12 +29,12 @@ impl Signer {
         self.key.id()
     }
 
-    /// Signs the fact of a batch that was executed here: remembered on disk first.
+    /// Signs the fact of a batch that was executed here: remembered on disk first. Batches before `unconfirmed_from` are confirmed.
     ///
     /// # Errors
     /// It must not be signed, or cannot be.
-    pub fn attest(&mut self, computed: &BatchClaim) -> Result<Attestation, SignError> {
-        self.protection.allow(Signed::of(computed))?;
+    pub fn attest(&mut self, computed: &BatchClaim, unconfirmed_from: BatchId) -> Result<Attestation, SignError> {
+        self.protection.allow(Signed::of(computed), unconfirmed_from)?;
         let signature = self.key.sign_fact(&self.scheme, computed.fact)?;
         Ok(Attestation { batch: computed.batch, fact: computed.fact, attestor: self.key.id(), signature })
     }

@@ -10,23 +10,48 @@
 
 use keel_commitment::Felt;
 use keel_commitment::hash::{Hasher, Poseidon, ascii, poseidon_array};
-use keel_types::{Event, Executed, Initiator, OrderState, OrderUpdate, Seq};
+use keel_store::is_cancelled_by_safe_mode;
+use keel_types::Address;
+use keel_types::{Event, Executed, MarketId, MessageHash, OrderUpdate, Qty, Seq};
 
 /// First element of every leaf: no other Poseidon hash of the chain begins with it.
 const TAG: &str = "KEEL_CANCEL";
 
+/// What a leaf says: an order, and what was left of it when it was cancelled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CancelledOrder {
+    pub order: MessageHash,
+    pub account: Address,
+    pub market: MarketId,
+    /// Base quantums that had not been filled.
+    pub remaining: Qty,
+    /// Of the safe-mode record.
+    pub seq: Seq,
+}
+
+impl CancelledOrder {
+    /// Of an order's last update.
+    pub fn of(update: &OrderUpdate, seq: Seq) -> CancelledOrder {
+        let OrderUpdate { order, account, market, .. } = *update;
+        CancelledOrder { order, account, market, remaining: update.remaining(), seq }
+    }
+
+    /// Its leaf.
+    pub fn leaf(&self) -> Felt {
+        let CancelledOrder { order, account, market, remaining, seq } = *self;
+        poseidon_array(&[ascii(TAG), order.0, account.0, market.0.into(), remaining.0.into(), seq.0.into()])
+    }
+}
+
 /// The leaf of one cancelled order.
 pub fn cancel_leaf(order: &OrderUpdate, seq: Seq) -> Felt {
-    let market = Felt::from(order.market.0);
-    poseidon_array(&[ascii(TAG), order.order.0, order.account.0, market, order.remaining().0.into(), seq.0.into()])
+    CancelledOrder::of(order, seq).leaf()
 }
 
 /// The orders that a safe-mode command cancelled, in the order of cancellation.
 pub fn cancelled_orders(executed: &Executed) -> Vec<OrderUpdate> {
     let cancelled = |event: &Event| match event {
-        Event::Order(update) if update.initiator == Initiator::SafeMode && update.state == OrderState::Cancelled => {
-            Some(*update)
-        }
+        Event::Order(update) if is_cancelled_by_safe_mode(update) => Some(*update),
         _ => None,
     };
     executed.events.iter().filter_map(cancelled).collect()
@@ -92,6 +117,18 @@ impl CancelTree {
 }
 
 impl CancelPath {
+    /// The path of a leaf of one record under the root of its incident: `before` is the joined root of the records that cancelled something
+    /// before, `after` are the roots of those that did after it.
+    #[must_use]
+    pub fn joined(mut self, before: Option<Felt>, after: impl IntoIterator<Item = Felt>) -> CancelPath {
+        if let Some(before) = before {
+            self.index |= 1 << self.siblings.len();
+            self.siblings.push(before);
+        }
+        self.siblings.extend(after);
+        self
+    }
+
     /// The root that `leaf` has by this path.
     pub fn root(&self, leaf: Felt) -> Felt {
         let step = |node: Felt, (level, sibling): (usize, &Felt)| match self.index.checked_shr(level as u32).unwrap_or(0) & 1
@@ -141,6 +178,21 @@ mod tests {
         }
         assert_eq!(CancelTree::new(leaves(3)).path(4), None);
         assert_eq!(CancelTree::new(vec![]).path(0), None);
+    }
+
+    #[test]
+    fn every_leaf_of_every_record_of_an_incident_is_under_its_root() {
+        let trees = [3, 1, 4].map(|n| CancelTree::new(leaves(n)));
+        let roots = trees.each_ref().map(CancelTree::root);
+        let root = roots.into_iter().fold(None, join_roots).unwrap();
+        for (record, tree) in trees.iter().enumerate() {
+            for (index, leaf) in (0..).zip(&tree.levels[0]).filter(|(_, leaf)| **leaf != Felt::ZERO) {
+                let before = roots[..record].iter().copied().fold(None, join_roots);
+                let path = tree.path(index).unwrap().joined(before, roots[record + 1..].iter().copied().flatten());
+                assert_eq!(path.root(*leaf), root, "leaf {index} of record {record}");
+                assert_ne!(path.root(*leaf + Felt::ONE), root);
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod commands;
 mod counter;
 mod error;
 mod key;
+mod receipt;
 mod state;
 mod worker;
 
@@ -23,7 +24,7 @@ mod tests;
 
 pub use block::{SealedBlock, genesis_block};
 pub use builder::BlockBuilder;
-pub use cancel::{CancelPath, CancelTree, cancel_leaf, cancelled_orders, join_roots};
+pub use cancel::{CancelPath, CancelTree, CancelledOrder, cancel_leaf, cancelled_orders, join_roots};
 pub use check::{BlockFault, check_block, check_chain};
 pub use commands::{FILLS_OPEN_MAX, FILLS_PER_TRANSACTION_MAX};
 pub use counter::{
@@ -32,6 +33,7 @@ pub use counter::{
 };
 pub use error::BlocksError;
 pub use key::BlockKey;
+pub use receipt::{CancelReceipt, ReceiptError, StateProof, cancel_root_slot};
 pub use worker::{BlockFeed, BlockWorker, LAG_MAX, RELEASED_QUEUE_MAX, Wait, WorkerConfig};
 
 /// Protocol version of every block of ours: names the formats and is hashed. [spec settlement, Chain constants]

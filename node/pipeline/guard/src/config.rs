@@ -20,6 +20,17 @@ pub struct Thresholds {
     pub settlement_backlog_batches: u64,
     /// A market without a quorum price for this long is stale; half the markets stale is a loss.
     pub oracle_stale_ms: u64,
+    /// An append to the journal that takes this long stops admission; its end resumes it.
+    pub journal_pause_ms: u64,
+    /// One that takes this long is a loss.
+    pub journal_stalled_ms: u64,
+    /// The engine, or the whole process, did nothing for this long. There is always work: a tick is due every 100 ms.
+    pub engine_stalled_ms: u64,
+    /// The wall clock moved this much against the monotonic one.
+    pub clock_step_ms: u64,
+    /// Free space of the data folder's file system below either is a loss.
+    pub disk_free_bytes_min: u64,
+    pub disk_free_percent_min: u64,
     /// A down time longer than this is a RESTART even after a clean stop.
     pub downtime_max_ms: u64,
     /// A signal must be healthy for this long before it counts as regained, so that one that flaps does not reopen anything.
@@ -34,6 +45,12 @@ impl Default for Thresholds {
             // A batch takes two blocks of Ethereum, 24 s: 500 are more than three hours of settling.
             settlement_backlog_batches: 500,
             oracle_stale_ms: 10_000,
+            journal_pause_ms: 500,
+            journal_stalled_ms: 3_000,
+            engine_stalled_ms: 2_000,
+            clock_step_ms: 1_000,
+            disk_free_bytes_min: 2 << 30,
+            disk_free_percent_min: 5,
             downtime_max_ms: 5_000,
             regain_ms: 5_000,
         }
@@ -67,6 +84,10 @@ impl Config {
             thresholds: Thresholds {
                 settlement_head_stale_ms: 5_000,
                 oracle_stale_ms: 3_000,
+                // A machine that builds and tests at once is slow, and its disk may be nearly full.
+                engine_stalled_ms: 5_000,
+                disk_free_bytes_min: 64 << 20,
+                disk_free_percent_min: 0,
                 regain_ms: 500,
                 ..Thresholds::default()
             },

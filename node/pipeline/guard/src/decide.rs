@@ -1,4 +1,4 @@
-use crate::Config;
+use crate::{Config, Thresholds};
 use keel_types::{Bytes32, IncidentId, LossReason, LossReasons, Phase, SetPhase, Ts};
 use std::collections::BTreeMap;
 
@@ -15,6 +15,8 @@ pub struct Sample {
     pub settlement_cancellation_due: bool,
     /// Per market: since the last quorum price, or since start.
     pub oracle_age_ms: Vec<u64>,
+    /// Markets whose newest median moved too far and is held until it is confirmed.
+    pub oracle_held: usize,
     /// Every market had a quorum price since start. Silence right after a start is no loss yet, and no reason to reopen either.
     pub oracle_heard: bool,
     pub phase: Phase,
@@ -28,6 +30,35 @@ pub struct Sample {
     pub open_orders: usize,
     pub gate: Gate,
     pub divergence: Divergence,
+    pub vitals: Vitals,
+}
+
+/// What the process and its machine show of themselves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Vitals {
+    /// Since the append to the journal that is under way began; 0 while none is.
+    pub append_ms: u64,
+    /// Since the engine's loop last began a turn, but for one that waits for an append; or since the guard last looked, if that is longer.
+    pub engine_idle_ms: u64,
+    /// How far the wall clock moved against the monotonic one since the last sample.
+    pub clock_step_ms: u64,
+    /// Where the data folder is; `None` while nobody could say.
+    pub disk: Option<DiskSpace>,
+}
+
+/// Of a file system, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DiskSpace {
+    /// What this process may still use.
+    pub free: u64,
+    pub total: u64,
+}
+
+impl DiskSpace {
+    fn is_low(self, limits: &Thresholds) -> bool {
+        let percent = u128::from(self.total) * u128::from(limits.disk_free_percent_min);
+        self.free < limits.disk_free_bytes_min || u128::from(self.free) * 100 < percent
+    }
 }
 
 /// Signed reports of enrolled attestors that the state is another. [spec safe-mode, STATE_DIVERGED]
@@ -121,6 +152,11 @@ impl Guard {
         self.reopen(sample).into_iter().collect()
     }
 
+    /// Whether users' commands are taken at all: not while the journal hangs, so that nobody waits for an answer that may not come.
+    pub fn admits(&self, sample: &Sample) -> bool {
+        sample.vitals.append_ms <= self.config.thresholds.journal_pause_ms
+    }
+
     /// Whether reports of a difference have become a loss, or a greater one, since the last sample.
     fn diverges(&mut self, sample: &Sample) -> bool {
         let before = std::mem::replace(&mut self.diverged, sample.divergence);
@@ -131,12 +167,13 @@ impl Guard {
 
     /// The reasons lost at this sample and not before.
     fn watch(&mut self, sample: &Sample) -> LossReasons {
-        let (limits, now) = (self.config.thresholds, sample.now);
+        let (limits, now, vitals) = (self.config.thresholds, sample.now, sample.vitals);
         let settlement_stale = sample.settlement_head_age_ms > limits.settlement_head_stale_ms;
         let backlog = sample.settlement_backlog_ms > limits.settlement_backlog_ms
             || sample.settlement_backlog_batches > limits.settlement_backlog_batches;
         let stale_markets = sample.oracle_age_ms.iter().filter(|age| **age > limits.oracle_stale_ms).count();
         let oracle_stale = stale_markets > 0 && stale_markets * 2 >= sample.oracle_age_ms.len();
+        let oracle_held = sample.oracle_held > 0 && sample.oracle_held * 2 >= sample.oracle_age_ms.len();
         let fresh = stale_markets == 0 && sample.oracle_heard;
         self.oracle_fresh_since = fresh.then(|| self.oracle_fresh_since.unwrap_or(now));
         let mut lost = LossReasons::default();
@@ -145,6 +182,11 @@ impl Guard {
             (LossReason::SettlementBacklog, backlog),
             (LossReason::SettlementCancellation, sample.settlement_cancellation_due),
             (LossReason::OracleStale, oracle_stale),
+            (LossReason::OracleImplausible, oracle_held),
+            (LossReason::JournalStalled, vitals.append_ms > limits.journal_stalled_ms),
+            (LossReason::EngineStalled, vitals.engine_idle_ms > limits.engine_stalled_ms),
+            (LossReason::ClockStep, vitals.clock_step_ms > limits.clock_step_ms),
+            (LossReason::DiskLow, vitals.disk.is_some_and(|disk| disk.is_low(&limits))),
         ] {
             let signal = self.signals.entry(reason).or_insert(Signal::Healthy);
             if signal.update(stale, now, limits.regain_ms) {
@@ -214,16 +256,16 @@ impl Signal {
 mod tests {
     use super::*;
 
-    /// Runs one sample every 100 ms; `script(ms, &mut sample)` shapes it, and the guard's phase steps are obeyed as the engine would.
-    fn walk(total_ms: u64, script: impl Fn(u64, &mut Sample)) -> Vec<String> {
-        let mut guard = Guard::new(Config::short());
-        let mut sample = Sample {
+    /// A node after a restart that lacks nothing.
+    fn healthy() -> Sample {
+        Sample {
             now: Ts::from_ms(1_000_000),
             settlement_head_age_ms: 0,
             settlement_backlog_batches: 0,
             settlement_backlog_ms: 0,
             settlement_cancellation_due: false,
             oracle_age_ms: vec![0; 4],
+            oracle_held: 0,
             oracle_heard: true,
             phase: Phase::Halted,
             incident: IncidentId(1),
@@ -233,7 +275,14 @@ mod tests {
             open_orders: 0,
             gate: Gate::Idle,
             divergence: Divergence::default(),
-        };
+            vitals: Vitals::default(),
+        }
+    }
+
+    /// Runs one sample every 100 ms; `script(ms, &mut sample)` shapes it, and the guard's phase steps are obeyed as the engine would.
+    fn walk(total_ms: u64, script: impl Fn(u64, &mut Sample)) -> Vec<String> {
+        let mut guard = Guard::new(Config::short());
+        let mut sample = healthy();
         let mut log = vec![];
         for step in 0..total_ms / 100 {
             sample.now = Ts::from_ms(1_000_000 + step * 100);
@@ -319,6 +368,49 @@ mod tests {
     }
 
     #[test]
+    fn a_hanging_journal_a_stuck_engine_a_stepped_clock_and_a_full_disk_are_losses_until_they_have_passed() {
+        type Shape = fn(&mut Vitals);
+        let disk = |free, total| Some(DiskSpace { free, total });
+        let cases: [(&str, Shape, Shape, &str); 5] = [
+            ("journal", |v| v.append_ms = 3_000, |v| v.append_ms = 3_001, "JournalStalled"),
+            ("engine", |v| v.engine_idle_ms = 5_000, |v| v.engine_idle_ms = 5_001, "EngineStalled"),
+            ("clock", |v| v.clock_step_ms = 1_000, |v| v.clock_step_ms = 1_001, "ClockStep"),
+            (
+                "disk",
+                |v| v.disk = Some(DiskSpace { free: 64 << 20, total: 1 << 40 }),
+                |v| v.disk = Some(DiskSpace { free: (64 << 20) - 1, total: 1 << 40 }),
+                "DiskLow",
+            ),
+            ("unknown disk", |v| v.disk = None, |v| v.disk = Some(DiskSpace { free: 0, total: 0 }), "DiskLow"),
+        ];
+        for (name, at_most, more, reason) in cases {
+            let log = walk(20_000, |ms, sample| {
+                let shape = if (6_000..12_000).contains(&ms) { more } else { at_most };
+                shape(&mut sample.vitals);
+            });
+            let after = lines(log).split_off("0 READ_ONLY\n1000 gate\n1100 SPOT\n2600 REDUCE_ONLY\n4100 OPEN\n".len());
+            let expected = format!("6000 lose [{reason}]\n6100 READ_ONLY\n12500 gate\n12600 SPOT\n");
+            assert!(after.starts_with(&expected), "{name}: {after}");
+        }
+        let limits = Thresholds::default();
+        for (free, total, low) in [
+            (5 << 30, 100 << 30, false),
+            (5 << 30, 101 << 30, true),
+            (2 << 30, 3 << 30, false),
+            ((2 << 30) - 1, 3 << 30, true),
+        ] {
+            assert_eq!(disk(free, total).unwrap().is_low(&limits), low, "{free} of {total}");
+        }
+    }
+
+    #[test]
+    fn an_append_that_takes_long_stops_admission_before_it_is_a_loss() {
+        let guard = Guard::new(Config::default());
+        let admits = |append_ms| guard.admits(&Sample { vitals: Vitals { append_ms, ..Vitals::default() }, ..healthy() });
+        assert_eq!([0, 500, 501, 3_001].map(admits), [true, true, false, false]);
+    }
+
+    #[test]
     fn nothing_reopens_before_a_price_was_heard_since_the_start() {
         let log = walk(5_000, |ms, sample| sample.oracle_heard = ms >= 2_000);
         expect_test::expect![[r#"
@@ -330,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn one_stale_market_of_four_is_no_loss_and_two_are() {
+    fn one_stale_or_held_market_of_four_is_no_loss_and_two_are() {
         let one = walk(8_000, |ms, sample| sample.oracle_age_ms[0] = if ms >= 5_000 { 3_001 } else { 0 });
         assert!(!lines(one).contains("lose"));
         let two = walk(8_000, |ms, sample| {
@@ -339,6 +431,9 @@ mod tests {
             }
         });
         assert!(lines(two).contains("5000 lose [OracleStale]"));
+        let held = |count| walk(8_000, move |ms, sample| sample.oracle_held = if ms >= 5_000 { count } else { 0 });
+        assert!(!lines(held(1)).contains("lose"));
+        assert!(lines(held(2)).contains("5000 lose [OracleImplausible]"));
     }
 
     #[test]

@@ -7,4 +7,4 @@ mod config;
 mod decide;
 
 pub use config::{Config, PhaseTimings, Thresholds};
-pub use decide::{Action, Divergence, Gate, Guard, Sample};
+pub use decide::{Action, DiskSpace, Divergence, Gate, Guard, Sample, Vitals};

@@ -151,7 +151,7 @@ impl std::error::Error for IngressError {}
 impl From<QueueFull> for IngressError {
     fn from(error: QueueFull) -> IngressError {
         match error {
-            QueueFull::Full(_) => IngressError::Overloaded,
+            QueueFull::Full(_) | QueueFull::Paused => IngressError::Overloaded,
             QueueFull::Closed => IngressError::ShuttingDown,
         }
     }

@@ -82,6 +82,9 @@ pub enum QueueFull {
     /// The lane holds as many as it may.
     #[error("the {0:?} lane of the inbox is full")]
     Full(Lane),
+    /// Nothing of users is taken now: see [Inbox::admit].
+    #[error("the inbox takes nothing of users now")]
+    Paused,
     /// The reader is gone or closed the inbox: the node is stopping.
     #[error("the inbox is closed")]
     Closed,
@@ -121,6 +124,7 @@ struct Lanes {
     order: VecDeque<Submission>,
     /// `arrival` of the last submission.
     arrivals: u64,
+    paused: bool,
     closed: bool,
 }
 
@@ -180,10 +184,16 @@ impl Inbox {
             cancel: VecDeque::new(),
             order: VecDeque::new(),
             arrivals: 0,
+            paused: false,
             closed: false,
         };
         let shared = Arc::new(Shared { lanes: Mutex::new(lanes), arrived: Condvar::new() });
         (Inbox(shared.clone()), InboxReceiver(shared))
+    }
+
+    /// Whether users' commands are taken from now on. What is queued stays queued.
+    pub fn admit(&self, open: bool) {
+        self.0.lock().paused = !open;
     }
 
     /// Queues a command in the lane that [Lane::of] names, stamps its arrival and wakes the reader.
@@ -193,6 +203,9 @@ impl Inbox {
             return Err(QueueFull::Closed);
         }
         let lane = Lane::of(&command);
+        if lanes.paused && lane != Lane::System {
+            return Err(QueueFull::Paused);
+        }
         let arrival = lanes.arrivals + 1;
         let (queue, capacity) = lanes.lane(lane);
         if queue.len() >= capacity {

@@ -1,11 +1,11 @@
 //! A journal in memory that fails on purpose.
 //!
 //! Fault model: an append may be refused before anything was stored, or may be stored and then report failure (the outcome
-//! a caller cannot tell apart from the first). After either, every append fails. A crash keeps what was stored.
+//! a caller cannot tell apart from the first). After either, every append fails. A crash keeps what was stored. An append may also hang.
 
 use crate::{Journal, JournalError, Replay, Tail, check_continues};
 use keel_types::{Bytes32, Record, Seq};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// What the next append does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +20,8 @@ pub enum Fault {
 #[derive(Clone, Default)]
 pub struct ModelJournal {
     shared: Arc<Mutex<Shared>>,
+    /// While it is set appends hang.
+    held: Arc<(Mutex<bool>, Condvar)>,
 }
 
 #[derive(Default)]
@@ -35,6 +37,11 @@ impl ModelJournal {
         let mut shared = self.shared.lock().expect("no panics while held");
         shared.fault = Some((appends, fault));
     }
+    /// From now on appends hang, as on a disk that does not answer; or go on.
+    pub fn hold(&self, held: bool) {
+        *self.held.0.lock().expect("no panics while held") = held;
+        self.held.1.notify_all();
+    }
     /// Everything that is durable.
     pub fn records(&self) -> Vec<Record> {
         self.shared.lock().expect("no panics while held").records.clone()
@@ -42,12 +49,14 @@ impl ModelJournal {
     /// The same storage after a restart.
     pub fn reopen(&self) -> ModelJournal {
         let records = self.records();
-        ModelJournal { shared: Arc::new(Mutex::new(Shared { records, fault: None, broken: false })) }
+        ModelJournal { shared: Arc::new(Mutex::new(Shared { records, fault: None, broken: false })), held: Arc::default() }
     }
 }
 
 impl Journal for ModelJournal {
     fn append(&mut self, record: &Record) -> Result<(), JournalError> {
+        let held = self.held.0.lock().expect("no panics while held");
+        drop(self.held.1.wait_while(held, |held| *held).expect("no panics while held"));
         let mut shared = self.shared.lock().expect("no panics while held");
         if shared.broken {
             return Err(JournalError::Sticky);

@@ -9,9 +9,11 @@ mod halt;
 mod order;
 mod recover;
 mod run;
+mod vitals;
 
 pub use clock::{Clock, ClockError};
 pub use halt::{Halt, Loss};
 pub use order::order_batch;
 pub use recover::{RecoverError, Recovered, Start, execute_record, recover};
 pub use run::{Config, Control, Outputs, ReleaseSink, Sequencer, SnapshotDue, SnapshotSink, Stop};
+pub use vitals::Vitals;

@@ -1,7 +1,7 @@
 use crate::halt::Halt;
 use crate::order::order_batch;
 use crate::recover::apply;
-use crate::{Clock, Loss};
+use crate::{Clock, Loss, Vitals};
 use crossbeam_channel::Receiver;
 use keel_blocks::{DiffCounter, LAG_MAX};
 use keel_engine::Engine;
@@ -70,6 +70,7 @@ pub struct Control {
     pub seal_now: Arc<AtomicBool>,
     /// Height of the last block the commitment thread finished.
     pub committed: Arc<AtomicU64>,
+    pub vitals: Arc<Vitals>,
     inspect: (crossbeam_channel::Sender<Inspect>, Receiver<Inspect>),
     inspect_sealed: (crossbeam_channel::Sender<Inspect>, Receiver<Inspect>),
 }
@@ -83,6 +84,7 @@ impl Control {
             stop: Arc::default(),
             seal_now: Arc::default(),
             committed,
+            vitals: Arc::default(),
             inspect: crossbeam_channel::bounded(INSPECTIONS_MAX),
             inspect_sealed: crossbeam_channel::bounded(INSPECTIONS_MAX),
         }
@@ -199,6 +201,7 @@ impl<J: Journal> Sequencer<J> {
     /// Runs until told to stop or until it must not go on.
     pub fn run(mut self) -> Result<(), Stop> {
         while !self.control.stop.load(Ordering::Acquire) {
+            self.control.vitals.turn();
             self.answer_inspections();
             match self.control.halt.take() {
                 Some(loss) => self.enter_safe_mode(loss)?,
@@ -307,7 +310,7 @@ impl<J: Journal> Sequencer<J> {
         }
         let commands = batch.executed.iter().map(|e| e.command.clone()).collect();
         let record = Record { prev: self.tail.hash, first_seq: self.tail.last_seq.next(), ts, commands };
-        self.journal.append(&record)?;
+        self.control.vitals.appending(|| self.journal.append(&record))?;
         self.tail = self.journal.tail().expect("a record was just appended");
         if batch.sealed {
             self.control.inspect_sealed.1.try_iter().for_each(|question| question(&self.engine));

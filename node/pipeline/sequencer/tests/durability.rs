@@ -1,7 +1,7 @@
 //! What the loop promises, on a journal that fails on purpose.
 
 use keel_engine::Engine;
-use keel_ingress::queue::{Answer, Inbox, InboxCapacity, Shed};
+use keel_ingress::queue::{Answer, Inbox, InboxCapacity, QueueFull, Shed};
 use keel_journal::Journal;
 use keel_journal::model::{Fault, ModelJournal};
 use keel_sequencer::{Clock, Config, Control, Outputs, Sequencer, SnapshotDue, Start, Stop, recover};
@@ -155,6 +155,39 @@ fn after_a_detection_the_next_record_is_safe_mode_alone_and_queued_commands_are_
     assert!(matches!(released[0].executed[..], [Executed { command: Command::EnterSafeMode(_), .. }]), "{:?}", released[0]);
     let executed = released.iter().flat_map(|r| &r.executed);
     assert!(executed.clone().all(|e| e.command.signed().is_none()), "a queued command was executed after the detection");
+}
+
+#[test]
+fn an_append_that_hangs_shows_and_what_was_detected_meanwhile_comes_right_after_it() {
+    let genesis = genesis();
+    let rig = Rig::start(ModelJournal::default(), Engine::new(&genesis).0, |_, _| {});
+    let vitals = rig.control.vitals.clone();
+    let until = |so: &dyn Fn() -> bool| {
+        while !so() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    until(&|| !rig.released.lock().unwrap().is_empty());
+    rig.journal.hold(true);
+    until(&|| vitals.since_append().is_some_and(|since| since > Duration::from_millis(50)));
+    let durable = rig.journal.records().len();
+    let (reply, mut answer) = oneshot::channel();
+    rig.inbox.submit(registration(1), Some(reply)).unwrap();
+    rig.control.halt.report(LossReasons::of(LossReason::JournalStalled), rig.control.clock.now());
+    // Admission closes: users are told at once, the node's own commands still come.
+    rig.inbox.admit(false);
+    assert_eq!(rig.inbox.submit(registration(2), None), Err(QueueFull::Paused));
+    rig.inbox.submit(Command::Tick, None).unwrap();
+    assert_eq!(rig.journal.records().len(), durable, "nothing passes an append that hangs");
+    rig.journal.hold(false);
+    rig.inbox.admit(true);
+    until(&|| rig.journal.records().len() > durable + 1);
+    assert_eq!(answer.try_recv().unwrap(), Answer::Shed(Shed::SafeMode));
+    let records = rig.journal.records();
+    assert!(matches!(records[durable + 1].commands[..], [Command::EnterSafeMode(_)]), "{:?}", records[durable + 1]);
+    until(&|| vitals.since_append().is_none());
+    assert!(vitals.since_turn() < Duration::from_secs(5));
+    rig.stop().3.unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! [spec safe-mode, SETTLEMENT_CANCELLATION]
 
 use crate::backoff::Backoff;
-use crate::deposits::read_deposit;
+use crate::deposits::{SCAN_BLOCKS, read_deposit};
 use crate::error::L1Error;
 use crate::layer::L1;
 use crate::start::EngineFacts;
@@ -72,15 +72,21 @@ impl CancellationWatch {
 
     async fn cycle(&mut self) -> Result<(), L1Error> {
         let (head, head_hash) = self.l1.newest().await?;
-        if head >= self.next {
-            for log in self.l1.cancellations(self.next, head).await? {
+        while head >= self.next {
+            let to = head.min(self.next.saturating_add(SCAN_BLOCKS - 1));
+            for log in self.l1.cancellations(self.next, to).await? {
                 if let Ok(deposit) = read_deposit(self.l1.genesis(), &log, head) {
                     let found = Started { hash: deposit.message_hash, gone: None };
                     self.started.insert(deposit.message_nonce, found);
                 }
             }
+            if to < head {
+                self.next = to + 1;
+                continue;
+            }
             // The newest are read again: a reorganisation may move them.
             self.next = (head + 1).saturating_sub(self.l1.genesis().settlement.confirm_depth).max(self.next);
+            break;
         }
         let found = self.look(head, head_hash).await?;
         self.view.set_cancellations(found);
@@ -91,6 +97,10 @@ impl CancellationWatch {
         let (before, confirm_depth) = (self.view.cancellations(), self.l1.genesis().settlement.confirm_depth);
         let mut found = vec![];
         for (nonce, Started { hash, gone }) in self.started.clone() {
+            // Anybody starts as many as he likes; only what was consumed is asked for.
+            if !(self.engine.deposit_consumed)(nonce) {
+                continue;
+            }
             let message = self.l1.message(hash, head_hash).await?;
             if !message.waits {
                 let gone = gone.unwrap_or(head);
@@ -103,11 +113,9 @@ impl CancellationWatch {
                 continue;
             }
             self.started.insert(nonce, Started { hash, gone: None });
-            let (Some(started), true) = (message.cancellation_started, (self.engine.deposit_consumed)(nonce)) else {
-                continue;
-            };
-            let deadline = started.saturating_add(self.l1.cancellation_delay().await?);
-            let [started, deadline] = [started, deadline].map(|seconds| Ts::from_ms(seconds.saturating_mul(1_000)));
+            let Some(times) = message.cancellation else { continue };
+            let [started, deadline] =
+                [times.started, times.allowed_at].map(|seconds| Ts::from_ms(seconds.saturating_mul(1_000)));
             let cancellation = Cancellation { message_nonce: nonce, started, deadline };
             if !before.contains(&cancellation) {
                 let deadline = deadline.ms();

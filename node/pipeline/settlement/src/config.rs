@@ -1,6 +1,8 @@
 use crate::attestation::AttestorKey;
+use crate::protection::{ProtectionError, SignatureFile, Statement};
 use crate::{ethereum, starknet};
 use keel_batches::BatchLimits;
+use keel_types::Genesis;
 use std::time::Duration;
 
 /// What the operator sets.
@@ -13,20 +15,43 @@ pub struct SettlementConfig {
     /// Between two looks at it.
     pub poll_ms: u64,
     pub keys: SettlementKeys,
+    /// What the attestor's key has signed.
+    pub signatures: SignatureFile,
     /// When a batch closes.
     pub limits: BatchLimits,
     /// First block of the settlement layer that can hold an event of our contracts: that of their deployment, or 0.
     pub scan_from: u64,
-    /// A transaction in no block for this long is sent again: on Ethereum with a higher fee, on Starknet if no node knows it any more.
+    /// A transaction in no block for this long is sent again, with a higher fee if the market asks more than it offers.
     pub replace_after: Duration,
+    /// Most that one transaction may cost, in wei or fri: dearer ones wait, and the submitter's state says so.
+    pub fee_max: u128,
 }
 
+/// 0.5 ether, in wei: many times what a batch costs when gas is dear.
+const FEE_MAX_ETHEREUM: u128 = 500_000_000_000_000_000;
+/// 500 STRK, in fri: the same on Starknet.
+const FEE_MAX_STARKNET: u128 = 500_000_000_000_000_000_000;
+
 impl SettlementConfig {
-    /// With the defaults: a majority of the endpoints, batches as [`BatchLimits::default`], scan from block 0, replacement after 60 s (five blocks).
-    pub fn new(endpoints: Vec<String>, poll_ms: u64, keys: SettlementKeys) -> SettlementConfig {
+    /// With the defaults: a majority of the endpoints, batches as [`BatchLimits::default`], scan from block 0, replacement after 60 s (five blocks),
+    /// at most 0.5 ether or 500 STRK for a transaction.
+    pub fn new(endpoints: Vec<String>, poll_ms: u64, keys: SettlementKeys, signatures: SignatureFile) -> SettlementConfig {
         let replace_after = Duration::from_secs(60);
         let limits = BatchLimits::default();
-        SettlementConfig { endpoints, quorum: 0, poll_ms, keys, limits, scan_from: 0, replace_after }
+        let fee_max = match keys {
+            SettlementKeys::Ethereum(_) => FEE_MAX_ETHEREUM,
+            SettlementKeys::Starknet(_) => FEE_MAX_STARKNET,
+        };
+        SettlementConfig { endpoints, quorum: 0, poll_ms, keys, signatures, limits, scan_from: 0, replace_after, fee_max }
+    }
+
+    /// On a chain that begins, before its first record: the attestor's key has signed nothing, which its file says from now on.
+    ///
+    /// # Errors
+    /// The file cannot be written, or is of another chain or key.
+    pub fn begin_signatures(&self, genesis: &Genesis) -> Result<(), ProtectionError> {
+        let file = SignatureFile { statement: Some(Statement(None)), ..self.signatures.clone() };
+        file.open(genesis.hash(), self.keys.attestor().id()).map(drop)
     }
 
     pub(crate) fn poll(&self) -> Duration {

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Blocks that are read in one step.
-const SCAN_BLOCKS: u64 = 50_000;
+pub(crate) const SCAN_BLOCKS: u64 = 50_000;
 
 /// Before a deposit that the engine does not take now (it credits nothing while HALTED) is offered again: each offer is a
 /// journaled command.
@@ -226,7 +226,7 @@ impl DepositWatcher {
         for (log, since) in std::mem::take(&mut self.withheld) {
             let Ok(deposit) = read_deposit(self.l1.genesis(), &log, head) else { continue };
             match self.l1.message(deposit.message_hash, head_hash).await {
-                Ok(MessageState { waits: true, cancellation_started: None }) => self.line.push_back(log),
+                Ok(MessageState { waits: true, cancellation: None }) => self.line.push_back(log),
                 Ok(_) if head.saturating_sub(since) > depth => {}
                 _ => self.withheld.push((log, since)),
             }
@@ -250,7 +250,7 @@ impl DepositWatcher {
             return Err(L1Error::Contradiction(format!("block {} was replaced while it was read", log.block)));
         }
         let error = match self.l1.message(deposit.message_hash, head_hash).await? {
-            MessageState { waits: true, cancellation_started: None } => return self.hand_over(deposit).await,
+            MessageState { waits: true, cancellation: None } => return self.hand_over(deposit).await,
             MessageState { waits: true, .. } => DepositError::CancellationStarted,
             MessageState { waits: false, .. } => DepositError::Gone,
         };

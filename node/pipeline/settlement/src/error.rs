@@ -10,9 +10,6 @@ pub enum L1Error {
     /// Several endpoints answer, and too few of them the same. Try again later.
     #[error("the endpoints of the settlement layer differ: {0}")]
     NoQuorum(String),
-    /// Configuration: a quorum of endpoints is read on Ethereum only.
-    #[error("a Starknet settlement layer is read from one endpoint, not {0}")]
-    OneEndpoint(usize),
     /// The node answered with an error of its own.
     #[error("the settlement layer answered error {code}: {message}")]
     Rpc { code: i64, message: String },
@@ -32,6 +29,9 @@ pub enum L1Error {
     #[error("the settlement layer contradicts itself: {0}")]
     Contradiction(String),
 }
+
+/// The role of a key that attests, in [`CheckError::NotAllowed`].
+pub const ATTESTOR: &str = "attestor";
 
 /// Why a contract of ours refused a transaction. The core contract's reasons are its own error strings.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -91,11 +91,20 @@ pub(crate) enum SendError {
     L1(#[from] L1Error),
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// Another loop saw something final undone.
+    #[error("{0}")]
+    Refused(String),
     /// In wei, or fri.
-    #[error("out of funds: needs {needed}, has {have}")]
-    OutOfFunds { needed: u128, have: u128 },
+    #[error("out of funds: account {account} needs {needed}, has {have}")]
+    OutOfFunds { account: String, needed: u128, have: u128 },
     #[error("needs {0} gas, more than a transaction may use")]
     TooMuchGas(u64),
+    /// In wei, or fri. Passes when the market comes down, or the operator raises the limit.
+    #[error("a transaction may cost {needed}, more than the {max} of settlement.fee_max_gwei")]
+    FeeMax { needed: u128, max: u128 },
+    /// Wei per gas. Passes when the market comes down.
+    #[error("gas costs {0} wei, more than is ever offered for it")]
+    Price(u128),
     /// Nobody else should have the key. It passes when that one is in a block, or forgotten.
     #[error("a transaction of the account that waits with nonce {0} offers more than we may")]
     Outbid(u64),

@@ -5,8 +5,8 @@ pub mod dev;
 mod error;
 mod fees;
 mod keys;
-mod quorum;
-mod reader;
+pub(crate) mod quorum;
+pub(crate) mod reader;
 mod sender;
 
 use alloy::primitives::U256;
@@ -16,7 +16,7 @@ use keel_types::Withdrawal;
 pub use keys::Keys;
 pub use reader::Reader;
 use reader::eth;
-pub(crate) use sender::Sender;
+pub(crate) use sender::{Sender, Senders};
 
 /// `Bridge.withdraw(token, recipient, amount, withdrawalId)`.
 pub(crate) fn claim_calldata(withdrawal: &Withdrawal) -> Vec<u8> {

@@ -4,15 +4,14 @@
 //! word of an event is 32 bytes, since on Ethereum it need not be a felt.
 
 use crate::attestation::Attestors;
-use crate::config::SettlementKeys;
+use crate::config::{SettlementConfig, SettlementKeys};
 use crate::error::{CheckError, L1Error, SendError};
 use crate::{ethereum, starknet};
+use alloy::signers::local::PrivateKeySigner;
 use keel_batches::Batch;
-use keel_store::StoreError;
 use keel_types::{Bytes32, Felt, Genesis, Height, L1Address, SettlementLayer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Which block is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,8 +60,23 @@ pub struct DepositLog {
 pub struct MessageState {
     /// It was neither taken by a state update nor cancelled.
     pub waits: bool,
-    /// Unix seconds at which its cancellation was last started.
-    pub cancellation_started: Option<u64>,
+    /// Its cancellation, once that was started.
+    pub cancellation: Option<CancellationTimes>,
+}
+
+/// When a cancellation was last started, and from when it may end, in Unix seconds of the settlement layer; the largest number: never.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CancellationTimes {
+    pub started: u64,
+    /// Fixed at the start: the contract's delay may change, this does not.
+    pub allowed_at: u64,
+}
+
+impl CancellationTimes {
+    /// As the contracts have it: started at 0 is not started.
+    pub(crate) fn of(started: u64, allowed_at: u64) -> Option<CancellationTimes> {
+        (started > 0).then_some(CancellationTimes { started, allowed_at })
+    }
 }
 
 /// Something the bridge did with money. Amounts in units of the token.
@@ -91,18 +105,16 @@ macro_rules! on_layer {
 
 impl L1 {
     /// Connects to `endpoints`, which need not answer yet. What they say counts when `quorum` of them say it; 0 is a majority.
-    /// A Starknet is read from one endpoint.
     ///
     /// # Errors
-    /// An address cannot be parsed; the quorum is no majority; several endpoints of a Starknet.
+    /// An address cannot be parsed; the quorum is no majority.
     pub fn connect(endpoints: &[String], quorum: usize, genesis: Arc<Genesis>) -> Result<L1, L1Error> {
         match genesis.settlement.layer {
             SettlementLayer::Ethereum { chain_id, .. } => {
                 Ok(L1::Ethereum(ethereum::Reader::connect(endpoints, quorum, genesis, chain_id)?))
             }
             SettlementLayer::Starknet { chain_id } => {
-                let [endpoint] = endpoints else { return Err(L1Error::OneEndpoint(endpoints.len())) };
-                Ok(L1::Starknet(starknet::Reader::connect(endpoint, genesis, chain_id.0)?))
+                Ok(L1::Starknet(starknet::Reader::connect(endpoints, quorum, genesis, chain_id.0)?))
             }
         }
     }
@@ -174,11 +186,6 @@ impl L1 {
         on_layer!(self, L1, reader => reader.cancellations(from, to).await)
     }
 
-    /// Seconds between the start of a cancellation and its end.
-    pub(crate) async fn cancellation_delay(&self) -> Result<u64, L1Error> {
-        on_layer!(self, L1, reader => reader.cancellation_delay().await)
-    }
-
     /// What became of a message for our chain, at the block with hash `at`.
     pub async fn message(&self, hash: Bytes32, at: Bytes32) -> Result<MessageState, L1Error> {
         on_layer!(self, L1, reader => reader.message(hash, at).await)
@@ -214,37 +221,48 @@ pub struct FactSignature {
     pub bytes: Vec<u8>,
 }
 
-/// Keeps the hash of a transaction before it is sent.
-pub(crate) type NoteTx<'a> = &'a mut (dyn FnMut(Bytes32) -> Result<(), StoreError> + Send);
+/// Keeps the hash of a transaction before it is sent, or says why it must not be sent.
+pub(crate) type NoteTx<'a> = &'a mut (dyn FnMut(Bytes32) -> Result<(), SendError> + Send);
 
-/// Acts on the contracts, one transaction at a time, from an account that nobody else uses. Every call may be cut off
+/// Acts on the contracts, one transaction at a time, from accounts that nobody else uses. Every call may be cut off
 /// anywhere and made again, by this process or another.
 pub(crate) enum Sender {
-    Ethereum(ethereum::Sender),
-    Starknet(starknet::Sender),
+    Ethereum(Box<ethereum::Senders>),
+    Starknet(Box<starknet::Sender>),
 }
 
 impl Sender {
-    /// Sends from the submitter's account.
+    /// As the operator set.
     ///
     /// # Errors
     /// The keys are of another layer.
-    pub(crate) fn new(l1: &L1, keys: &SettlementKeys, poll: Duration, replace_after: Duration) -> Result<Sender, L1Error> {
-        match (l1, keys) {
+    pub(crate) fn new(l1: &L1, config: &SettlementConfig) -> Result<Sender, L1Error> {
+        let (poll, replace_after, fee_max) = (config.poll(), config.replace_after, config.fee_max);
+        match (l1, &config.keys) {
             (L1::Ethereum(reader), SettlementKeys::Ethereum(keys)) => {
-                Ok(Sender::Ethereum(ethereum::Sender::new(reader.clone(), keys.submitter.clone(), poll, replace_after)))
+                let sender = |key: &PrivateKeySigner| {
+                    ethereum::Sender::new(reader.clone(), key.clone(), poll, replace_after).with_fee_max(fee_max)
+                };
+                let (attestor, submitter) = (sender(&keys.attestor), sender(&keys.submitter));
+                Ok(Sender::Ethereum(Box::new(ethereum::Senders { attestor, submitter })))
             }
             (L1::Starknet(reader), SettlementKeys::Starknet(keys)) => {
                 let (account, key) = (keys.account, keys.submitter.clone());
-                Ok(Sender::Starknet(starknet::Sender::new(reader.clone(), account, key, poll, replace_after)))
+                let sender = starknet::Sender::new(reader.clone(), account, key, poll, replace_after);
+                Ok(Sender::Starknet(Box::new(sender.with_fee_max(fee_max))))
             }
             _ => Err(L1Error::OtherLayer(l1.genesis().settlement.layer)),
         }
     }
 
-    /// Brings the signatures of a fact to the registry.
-    pub(crate) async fn attest(&self, fact: Bytes32, signatures: &[FactSignature]) -> Result<(), SendError> {
-        on_layer!(self, Sender, sender => sender.attest(fact, signatures).await)
+    /// Brings the signatures of a fact to the registry, if it does not hold it valid by then.
+    pub(crate) async fn attest(
+        &self,
+        fact: Bytes32,
+        signatures: &[FactSignature],
+        note: NoteTx<'_>,
+    ) -> Result<(), SendError> {
+        on_layer!(self, Sender, sender => sender.attest(fact, signatures, note).await)
     }
 
     /// Gets a batch onto the core contract: its data where that goes apart, then the state update, whose hash is noted before

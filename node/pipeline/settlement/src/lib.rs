@@ -26,8 +26,11 @@ mod escrow;
 pub mod ethereum;
 mod head;
 mod history;
+mod http;
 mod layer;
 mod note;
+pub mod protection;
+mod quorum;
 pub mod starknet;
 mod start;
 mod submit;
@@ -44,7 +47,7 @@ pub use history::{
     Accepted, AcceptedData, BLOB_FOLDER, CHUNK_FOLDER, DataError, DataSource, History, HistoryError, Reached, SettledState,
     Sync, SyncError, Update, blob_path, chunk_path,
 };
-pub use layer::{BlockTag, Cursor, DepositLog, FactSignature, Inclusion, L1, MessageState};
+pub use layer::{BlockTag, CancellationTimes, Cursor, DepositLog, FactSignature, Inclusion, L1, MessageState};
 pub use note::Note;
 pub use start::{EngineFacts, Handle, OnLoss, Parts, check, start};
 pub use view::{DepositState, PendingDeposit, SettlementHealth, SettlementStatus, Submission, SubmitterState};

@@ -101,7 +101,7 @@ pub fn start(config: &SettlementConfig, parts: Parts, runtime: &tokio::runtime::
         started: BTreeMap::new(),
     };
     let desk = Arc::new(Desk::new(parts.store.clone(), &parts.genesis));
-    let sender = Arc::new(Sender::new(&l1, &config.keys, poll, config.replace_after)?);
+    let sender = Arc::new(Sender::new(&l1, config)?);
     let submitter = Submitter {
         l1: l1.clone(),
         store: parts.store.clone(),
@@ -109,6 +109,8 @@ pub fn start(config: &SettlementConfig, parts: Parts, runtime: &tokio::runtime::
         desk: desk.clone(),
         sender,
         keys: config.keys.clone(),
+        signatures: config.signatures.clone(),
+        protection: Arc::default(),
         view: view.clone(),
         inbox: parts.inbox,
         engine: parts.engine.clone(),

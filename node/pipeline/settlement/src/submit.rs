@@ -6,9 +6,10 @@
 use crate::attestation::{Desk, Gathering};
 use crate::backoff::Backoff;
 use crate::config::SettlementKeys;
-use crate::error::{CheckError, L1Error, Refusal, SendError};
+use crate::error::{ATTESTOR, CheckError, L1Error, Refusal, SendError};
 use crate::layer::{Cursor, FactSignature, Inclusion, L1, Sender};
 use crate::note::{Note, NoteInclusion};
+use crate::protection::{Protection, ProtectionError, SignatureFile, Signed};
 use crate::start::{EngineFacts, OnLoss};
 use crate::view::{SubmitterState, View};
 use keel_batches::{Batch, BatchError, Batcher};
@@ -24,6 +25,8 @@ use tokio::sync::oneshot;
 
 /// Before the next look after something moved: what the endpoints say may lag behind it.
 const AGAIN_PAUSE: Duration = Duration::from_millis(20);
+/// Looks at the contract that must all say the same before what it says is a loss.
+const LOSS_LOOKS: u32 = 3;
 /// Longest wait for the engine's word on a confirmation; then it is sent again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -85,6 +88,8 @@ enum CycleError {
     Batch(#[from] BatchError),
     #[error("{0}")]
     Check(#[from] CheckError),
+    #[error("{0}")]
+    Protection(#[from] ProtectionError),
     /// Not wrong, but nothing can be submitted now.
     #[error("{0}")]
     Blocked(String),
@@ -113,6 +118,9 @@ pub(crate) struct Submitter {
     pub(crate) desk: Arc<Desk>,
     pub(crate) sender: Arc<Sender>,
     pub(crate) keys: SettlementKeys,
+    pub(crate) signatures: SignatureFile,
+    /// Opened before the first batch is made or signed.
+    pub(crate) protection: Arc<Mutex<Option<Protection>>>,
     pub(crate) view: View,
     pub(crate) inbox: Inbox,
     pub(crate) engine: Arc<EngineFacts>,
@@ -145,7 +153,7 @@ impl Submitter {
                     self.view.submitter(SubmitterState::Stopped(why));
                     return;
                 }
-                Err(CycleError::Refused(why)) => {
+                Err(CycleError::Refused(why) | CycleError::Send(SendError::Refused(why))) => {
                     tracing::error!(why, "nothing will be submitted any more");
                     self.view.submitter(SubmitterState::Stopped(why));
                     return;
@@ -172,7 +180,16 @@ impl Submitter {
             self.check().await?;
         }
         let cursor = self.l1.cursor().await?;
-        let Some(settled) = self.agree(&cursor).await? else { return Ok(Pace::Wait(SubmitterState::CatchingUp)) };
+        let agreed = match self.agree(&cursor).await {
+            Err(CycleError::Loss { why, .. }) if !self.stands(&cursor).await? => {
+                return Err(CycleError::Blocked(format!("the settlement layer contradicts itself: {why}")));
+            }
+            agreed => agreed?,
+        };
+        let Some(settled) = agreed else { return Ok(Pace::Wait(SubmitterState::CatchingUp)) };
+        if !self.keep_ends()? {
+            return Ok(Pace::Wait(SubmitterState::CatchingUp));
+        }
         self.building.open.store(true, Ordering::Release);
         self.undo_after(&cursor, settled)?;
         let unconfirmed = self.follow(&cursor, settled).await?;
@@ -193,8 +210,12 @@ impl Submitter {
             }
             Err(error) => return Err(error.into()),
         }
-        self.l1.check_roles(&self.keys).await?;
         self.desk.know(self.l1.attestors().await?);
+        match self.l1.check_roles(&self.keys).await {
+            // The others may be enough; the count of attestations says whether they are.
+            Err(error @ CheckError::NotAllowed { role: ATTESTOR, .. }) => tracing::warn!(%error, "the set was changed"),
+            checked => checked?,
+        }
         self.checked = true;
         Ok(())
     }
@@ -231,6 +252,19 @@ impl Submitter {
         }
     }
 
+    /// Whether the contract goes on saying what `cursor` says. It is read by several questions: an endpoint that answers them of different
+    /// moments (a pool of nodes, one that was stopped and goes on) must not end settlement.
+    async fn stands(&self, cursor: &Cursor) -> Result<bool, CycleError> {
+        let said = |cursor: &Cursor| (cursor.height, cursor.root, cursor.hash);
+        for _ in 0..LOSS_LOOKS {
+            tokio::time::sleep(self.poll).await;
+            if said(&self.l1.cursor().await?) != said(cursor) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// What the engine was told is confirmed must still be on the contract.
     fn not_before_confirmed(&self, cursor: &Cursor, settled: Option<BatchId>) -> Result<(), CycleError> {
         match (self.engine.last_confirmed)() {
@@ -242,8 +276,13 @@ impl Submitter {
     /// A confirmed batch is not on the contract: a node that lags behind shows that too, and is waited for.
     fn gone(&self, cursor: &Cursor, batch: BatchId) -> Result<CycleError, CycleError> {
         let header = self.store.batch_header(batch)?;
-        let included = header.and_then(|header| Note::of(&header).included).map_or(0, |included| included.l1_block);
-        let deep = included + self.l1.genesis().settlement.confirm_depth;
+        let Some(included) = header.and_then(|header| Note::of(&header).included) else {
+            let why = format!(
+                "batch {batch}, confirmed, is not on the contract; where it was is lost with the store, so the node that says so may only be behind"
+            );
+            return Ok(CycleError::Blocked(why));
+        };
+        let deep = included.l1_block + self.l1.genesis().settlement.confirm_depth;
         if cursor.at < deep {
             let why =
                 format!("the node of the settlement layer is at block {}, batch {batch} was confirmed at {deep}", cursor.at);
@@ -262,6 +301,31 @@ impl Submitter {
             self.building.with(|batcher| batcher.build_to(end))?;
         }
         Ok(())
+    }
+
+    /// Batches that were signed and are not in the store are made again with the ends that were signed: another batch of that number
+    /// could never be. `false`: their blocks are being rebuilt.
+    fn keep_ends(&self) -> Result<bool, CycleError> {
+        let latest = self.store.latest_batch()?.map(|latest| latest.batch);
+        let ends: Vec<Height> = self.protected(|protection| Ok(protection.ends_after(latest).collect()))?;
+        for end in ends {
+            if self.store.header(end)?.is_none() {
+                return Ok(false);
+            }
+            tracing::warn!(%end, "a batch that was signed is not in the store: making it again");
+            self.building.with(|batcher| batcher.build_to(end))?;
+        }
+        Ok(true)
+    }
+
+    /// With the memory of what the key has signed, which one process holds.
+    fn protected<T>(&self, work: impl FnOnce(&mut Protection) -> Result<T, ProtectionError>) -> Result<T, CycleError> {
+        let mut slot = self.protection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let protection = match &mut *slot {
+            Some(protection) => protection,
+            None => slot.insert(self.signatures.open(self.l1.genesis().hash(), self.keys.attestor().id())?),
+        };
+        Ok(work(protection)?)
     }
 
     /// Batches after the contract's cursor that were on it before: a reorganisation took them off.
@@ -392,13 +456,15 @@ impl Submitter {
         if !self.l1.is_attested(fact).await? {
             // The set may have changed since the last batch.
             self.desk.know(self.l1.attestors().await?);
-            // The node's own key is one of n.
-            let own = self.keys.attestor();
-            let signature = own.sign_fact(self.desk.scheme(), fact).map_err(|error| SendError::Sign(error.to_string()))?;
-            self.desk.keep_own(Attestation { batch: id, fact, attestor: own.id(), signature })?;
+            // The node's own key is one of n: where its memory keeps it from signing, the others may be enough.
+            let kept = match self.sign(header, batch) {
+                Ok(()) => None,
+                Err(error @ CycleError::Protection(_)) => Some(error),
+                Err(error) => return Err(error),
+            };
             match self.desk.gather(id, fact)? {
                 Some(Gathering::Enough(attestations)) => to_bring = Some(attestations),
-                Some(Gathering::Missing(gathered)) => return Ok(Some(gathered)),
+                Some(Gathering::Missing(gathered)) => return kept.map_or(Ok(Some(gathered)), Err),
                 None => return Err(CycleError::Blocked("the attestors are not known yet".into())),
             }
         }
@@ -408,7 +474,7 @@ impl Submitter {
             self.view.submitter(SubmitterState::Attesting { batch: id, gathered });
             let signature = |a: Attestation| FactSignature { attestor: a.attestor.0, bytes: a.signature };
             let signatures: Vec<_> = attestations.into_iter().map(signature).collect();
-            self.sender.attest(fact, &signatures).await?;
+            self.sender.attest(fact, &signatures, &mut |_| self.may_send()).await?;
         }
         if header.status == BatchStatus::Built {
             self.store.set_batch_status(id, BatchStatus::Attested, header.note.clone())?;
@@ -417,14 +483,26 @@ impl Submitter {
         Ok(None)
     }
 
+    /// With the node's own key: remembered on disk first.
+    fn sign(&self, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {
+        let (id, fact, own) = (header.batch, batch.fact, self.keys.attestor());
+        let root = FeltBytes(batch.content.after.root);
+        let unconfirmed_from = self.desk.unconfirmed_from()?;
+        let asked = Signed { batch: id, block: header.last_block, root, fact };
+        self.protected(|protection| protection.allow(asked, unconfirmed_from))?;
+        let signature = own.sign_fact(self.desk.scheme(), fact).map_err(|error| SendError::Sign(error.to_string()))?;
+        Ok(self.desk.keep_own(Attestation { batch: id, fact, attestor: own.id(), signature })?)
+    }
+
     async fn submit(&self, header: &BatchHeader, batch: &Batch) -> Result<(), CycleError> {
         let id = header.batch;
         self.view.submitter(SubmitterState::Submitting(id));
         let before = Note::of(header).submit_tx;
         let mut note = |tx: Bytes32| {
+            self.may_send()?;
             let note = Note { submit_tx: Some(tx), included: None };
             tracing::info!(batch = %id, %tx, "submitting batch");
-            self.store.set_batch_status(id, BatchStatus::Submitted, note.encode())
+            Ok(self.store.set_batch_status(id, BatchStatus::Submitted, note.encode())?)
         };
         match self.sender.submit(batch, before, &mut note).await {
             Ok(_) => Ok(()),
@@ -432,6 +510,11 @@ impl Submitter {
             Err(SendError::L1(L1Error::Refused(Refusal::PrevBlockNumber))) if self.moved(header).await? => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Asked before each sending: what is refused meanwhile is not sent again, whatever waits.
+    fn may_send(&self) -> Result<(), SendError> {
+        self.view.refused_settlement().map_or(Ok(()), |why| Err(SendError::Refused(why)))
     }
 
     /// Whether the contract has left the state that the batch begins with.

@@ -19,6 +19,7 @@
 //!
 //! What is forgotten after a time is in `retention`.
 
+use crate::cancelled;
 use crate::candles::{Candle, CandleInterval, candle_key};
 use crate::error::StoreError;
 use crate::keys::{
@@ -218,6 +219,7 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn add(&mut self, executed: &Executed, ts: Ts) -> Result<(), StoreError> {
         let seq = executed.seq;
+        cancelled::put(&mut self.batch, executed);
         for event in &executed.events {
             match event {
                 Event::Order(update) => self.order(update, seq, ts)?,

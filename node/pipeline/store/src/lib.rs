@@ -12,6 +12,7 @@
 mod attestations;
 mod batches;
 mod blocks;
+mod cancelled;
 mod candles;
 mod chain;
 mod codec;
@@ -35,6 +36,7 @@ mod tries;
 mod tests;
 
 pub use batches::{BatchChange, BatchHeader, BatchStatus};
+pub use cancelled::{CancelledPlace, CancelledRow, is_cancelled_by_safe_mode};
 pub use candles::{Candle, CandleInterval};
 pub use chain::{Block, Header, Invoke, L1HandlerCall, PlacedTransaction, Receipt, Signature, Transaction};
 pub use error::StoreError;

@@ -130,6 +130,12 @@ pub fn data_page(batch: &Batch, page: usize) -> Result<Option<Value>, BatchDataE
         return Ok(None);
     }
     let shown = data.words().chunks(page_words(data)).nth(page).unwrap_or(&[]);
+    let chunk = match data {
+        DataAvailability::Chunks { .. } => {
+            DataAvailability::Chunks { words: shown.to_vec() }.chunk_hashes().first().map(hex)
+        }
+        DataAvailability::Calldata { .. } | DataAvailability::Blobs { .. } => None,
+    };
     let blob = match data {
         // Without the point proof: it stands in the transaction, and takes longer to make than all the rest.
         DataAvailability::Blobs { commitments, z, evaluations, .. } => {
@@ -146,7 +152,7 @@ pub fn data_page(batch: &Batch, page: usize) -> Result<Option<Value>, BatchDataE
     Ok(Some(json!({
         "batch": batch.content.id.to_string(), "kind": data_kind(data), "page": page.to_string(),
         "pages": pages(data).to_string(), "words": hexes(shown), "blob": blob,
-        "chunkHash": data.chunk_hashes().get(page).map(hex),
+        "chunkHash": chunk,
     })))
 }
 

@@ -83,9 +83,10 @@ const OBJECTS: &[(&str, &str)] = &[
     (
         "NodeStatus",
         "phase:Phase incident:?uint reason:text reasons:[LossReason] since:ms nextPhase:?Phase eta:?ms postOnlyUntil:?ms \
-         version:text chainId:text genesis:hash specVersions:[text] seq:uint ts:ms height:uint openOrders:uint block:?BlockBrief \
+         version:text chainId:text genesis:hash specVersions:[text] seq:uint ts:ms height:uint openOrders:uint failingMonitors:[FailingMonitor] block:?BlockBrief \
          settlement:Settlement",
     ),
+    ("FailingMonitor", "monitor:text why:text"),
     ("BlockBrief", "height:uint hash:felt root:felt"),
     (
         "Settlement",
@@ -138,6 +139,19 @@ const OBJECTS: &[(&str, &str)] = &[
     ("PastOrder", "+Order openedSeq:uint openedTs:ms"),
     ("FillHistory", "+Page fills:[AccountFill]"),
     ("AccountFill", "+OwnFill market:text order:felt side:Side maker:bool realizedPnl:decimal seq:uint ts:ms"),
+    ("CancelledOrders", "+Page orders:[CancelledOrder]"),
+    ("CancelledOrder", "+Order index:uint"),
+    (
+        "CancelReceipt",
+        "incident:uint order:felt account:felt market:text marketIndex:uint remaining:decimal remainingQuantums:uint seq:uint leaf:felt \
+         index:uint siblings:[felt] cancelRoot:felt state:?CancelState",
+    ),
+    (
+        "CancelState",
+        "batch:uint block:uint root:felt contractsRoot:felt classesRoot:felt exchange:felt classHash:felt storageRoot:felt nonce:felt \
+         slot:felt contractsProof:[ProofNode] storageProof:[ProofNode]",
+    ),
+    ("ProofNode", "hash:felt left?:felt right?:felt path?:felt length?:uint child?:felt"),
     ("TransferHistory", "+Page transfers:[Transfer]"),
     ("Transfer", "account:felt recipient:felt asset:text amount:decimal hash:felt seq:uint ts:ms"),
     ("WithdrawalHistory", "+Page withdrawals:[PastWithdrawal]"),

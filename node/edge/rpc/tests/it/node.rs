@@ -78,6 +78,9 @@ impl NodeStatus for Status {
     fn phase_eta(&self, phase: &PhaseView) -> Option<Ts> {
         (phase.phase != Phase::Open).then(|| phase.since.plus_ms(1_000))
     }
+    fn failing_monitors(&self) -> Vec<(&'static str, String)> {
+        vec![("disk", "no answer for 7 s".into())]
+    }
     fn settlement(&self) -> SettlementStatus {
         SettlementStatus { head: Some(17), head_age_ms: Some(250), submitter: "idle".into(), ..SettlementStatus::default() }
     }

@@ -278,6 +278,25 @@ fn every_method_takes_and_answers_what_is_documented() {
         }
         called.insert(method);
     }
+    // The venue closes while an order rests.
+    let resting = node.call("trade_placeOrder", signed(MessageKind::Order, order("ETH-USDC", "SELL", "0.1", "3100")));
+    let resting = resting.expect("it rests")["order"].clone();
+    node.system(Command::EnterSafeMode(EnterSafeMode {
+        incident: IncidentId(1),
+        reasons: LossReasons::of(LossReason::Operator),
+        observed_ts: Ts(1),
+    }));
+    let cancelled = [
+        ("trade_getCancelledOrders", json!({"account": maker.account.to_string(), "incident": "1"})),
+        ("node_getCancelReceipt", json!({"order": resting})),
+    ];
+    for (method, params) in cancelled {
+        assert_eq!(node.document().wrong_params(method, &params), Vec::<String>::new(), "{method} {params:#}");
+        let answer = node.call(method, params).expect(method);
+        let order = if method == "node_getCancelReceipt" { &answer["order"] } else { &answer["orders"][0]["order"] };
+        assert_eq!(*order, resting, "{answer:#}");
+        called.insert(method);
+    }
     let documented = node.document().0["methods"].as_array().expect("a list");
     // Starknet's are called where its documents are checked.
     let names = documented.iter().filter_map(|m| m["name"].as_str()).filter(|name| !name.starts_with("starknet_"));

@@ -1,10 +1,13 @@
 use super::script::account;
 use super::*;
-use crate::{BlocksError, CancelTree, FILLS_PER_TRANSACTION_MAX, cancel_leaf, cancelled_orders, join_roots};
+use crate::{
+    BlocksError, CancelReceipt, CancelTree, CancelledOrder, FILLS_PER_TRANSACTION_MAX, ReceiptError, StateProof,
+    cancel_leaf, cancel_root_slot, cancelled_orders, join_roots,
+};
 use expect_test::{Expect, expect};
 use keel_commitment::hash::starknet_keccak;
 use keel_contracts::starknet::{self as contract, Key, Layout, NO_CANCEL_ROOT};
-use keel_store::Transaction;
+use keel_store::{Transaction, TrieId};
 use std::fmt::Write;
 
 /// Names of calls and events, for reading.
@@ -263,6 +266,74 @@ fn the_cancel_root_is_in_the_incident_and_proves_each_order() {
     assert_eq!(report, contract::encode_count(u128::from_be_bytes([0x1b; 16])));
     let nothing = TestChain::of("safe 0 | seal");
     assert_eq!(nothing.read(slot), NO_CANCEL_ROOT);
+}
+
+#[test]
+fn a_receipt_holds_against_the_root_of_the_state_and_no_changed_one_does() {
+    let script =
+        "deposit 1 1 5 | safe 3 | seal | phase READ_ONLY | phase SPOT | seal | safe 2 | seal | deposit 2 1 5 | seal";
+    let chain = TestChain::of(script);
+    let released = Script::run(&chain.genesis, script);
+    let entered =
+        released.iter().map(|record| &record.executed[0]).filter(|executed| !cancelled_orders(executed).is_empty());
+    let entered: Vec<&Executed> = entered.collect();
+    let trees = [0, 1].map(|record: usize| CancelTree::of(entered[record]));
+    let (incident, exchange) = (IncidentId(1), chain.genesis.exchange);
+    let proof = |block: u64| {
+        let state = chain.store.state_at(Height(block)).unwrap();
+        let header = chain.block(block).header;
+        StateProof {
+            block: Height(block),
+            contract: state.contract_state(&exchange.0).unwrap(),
+            contracts_root: header.contracts_root,
+            classes_root: header.classes_root,
+            contracts: state.prove(TrieId::Contracts, &[exchange.0]).unwrap().into_iter().collect(),
+            storage: state.prove(TrieId::Storage(exchange.0), &[cancel_root_slot(incident)]).unwrap().into_iter().collect(),
+        }
+    };
+    let root = |block: u64| chain.block(block).header.block.state_root;
+    // After the first record its own tree is all; from the second on both are joined, in every later state.
+    for (block, records) in [(1, 1), (2, 1), (3, 2), (4, 2)] {
+        for record in 0..records {
+            let seq = entered[record].seq;
+            for (index, update) in (0..).zip(cancelled_orders(entered[record])) {
+                let before = trees[..record].iter().map(CancelTree::root).fold(None, join_roots);
+                let after = trees[record + 1..records].iter().filter_map(CancelTree::root);
+                let receipt = CancelReceipt {
+                    incident,
+                    order: CancelledOrder::of(&update, seq),
+                    path: trees[record].path(index).unwrap().joined(before, after),
+                    state: proof(block),
+                };
+                receipt.verify(exchange, root(block)).unwrap();
+
+                let refused = |what: &str, change: fn(&mut CancelReceipt)| {
+                    let mut changed = receipt.clone();
+                    change(&mut changed);
+                    changed.verify(exchange, root(block)).expect_err(what)
+                };
+                let other = |error| matches!(error, ReceiptError::OtherCancelRoot { .. });
+                assert!(other(refused("size", |receipt| receipt.order.remaining.0 += 1)));
+                assert!(other(refused("account", |receipt| receipt.order.account.0 += Felt::ONE)));
+                assert!(other(refused("order", |receipt| receipt.order.order.0 += Felt::ONE)));
+                assert!(other(refused("market", |receipt| receipt.order.market.0 += 1)));
+                assert!(other(refused("seq", |receipt| receipt.order.seq.0 += 1)));
+                assert!(other(refused("place", |receipt| receipt.path.index ^= 1)));
+                assert!(other(refused("sibling", |receipt| receipt.path.siblings[0] += Felt::ONE)));
+                // The slot of an incident that never was is empty, and the proof shows it or does not.
+                refused("incident", |receipt| receipt.incident.0 += 1);
+                let nonce = refused("nonce", |receipt| receipt.state.contract.nonce += Felt::ONE);
+                assert_eq!(nonce, ReceiptError::OtherContract);
+                let classes = refused("classes", |receipt| receipt.state.classes_root += Felt::ONE);
+                assert!(matches!(classes, ReceiptError::OtherRoot { .. }));
+                let node = refused("a node", |receipt| assert!(receipt.state.storage.pop_first().is_some()));
+                assert!(matches!(node, ReceiptError::Storage(_)));
+                let node = refused("a node", |receipt| assert!(receipt.state.contracts.pop_first().is_some()));
+                assert!(matches!(node, ReceiptError::Contract(_)));
+                assert!(receipt.verify(exchange, root(0)).is_err(), "the root of another state");
+            }
+        }
+    }
 }
 
 #[test]

@@ -22,6 +22,10 @@ const POLL: Duration = Duration::from_millis(50);
 const REPLACE_AFTER: Duration = Duration::from_secs(30);
 /// Seconds between the signatures for a change of the attestors and its effect.
 const ATTESTORS_CHANGE_DELAY_S: u64 = 86_400;
+/// Least delay of message cancellations that a development chain can be set to: tests set short ones. Elsewhere it is five days.
+const CANCELLATION_DELAY_MIN_S: u64 = 1;
+/// What an attestor's account is given, wei.
+const ATTESTOR_WEI: u128 = 10_000_000_000_000_000_000;
 /// Fee of a deposit's message, wei: the least that the core contract takes.
 const MESSAGE_FEE_WEI: u64 = 1;
 
@@ -98,6 +102,9 @@ pub async fn deploy_dev(endpoint: &str, genesis: &Arc<Genesis>, keys: &DevKeys) 
     if there.is_empty() {
         deploy_contracts(&deployer(endpoint, keys)?, genesis, keys).await?;
     }
+    for attestor in &keys.attestors {
+        give_ether(&l1, &keys.deployer, *attestor).await?;
+    }
     if !ask(l1.core.isOperator(keys.submitter)).await? {
         send(&l1, &keys.deployer, *l1.core.address(), operator).await?;
     }
@@ -105,6 +112,15 @@ pub async fn deploy_dev(endpoint: &str, genesis: &Arc<Genesis>, keys: &DevKeys) 
         SettlementLayer::Ethereum { data: DataForm::Blobs, .. } => check_blobs(endpoint).await,
         SettlementLayer::Ethereum { data: DataForm::Calldata, .. } | SettlementLayer::Starknet { .. } => Ok(()),
     }
+}
+
+/// Attestations are paid for by who brings them.
+async fn give_ether(l1: &Reader, from: &PrivateKeySigner, account: AlloyAddress) -> Result<(), DevError> {
+    if l1.provider.get_balance(account).await.map_err(L1Error::from)?.is_zero() {
+        let call = Call { value: U256::from(ATTESTOR_WEI), ..Call::new(account, Bytes::new()) };
+        Sender::new(l1.clone(), from.clone(), POLL, REPLACE_AFTER).transact(&call, None, &mut |_| Ok(())).await?;
+    }
+    Ok(())
 }
 
 /// Has the layer check a point proof: of the blob of zeros. A development chain loads the setup of KZG when it is first asked, and answers nobody
@@ -134,7 +150,8 @@ async fn deploy_contracts(provider: &DynProvider, genesis: &Genesis, keys: &DevK
 
     let config = config_hash(genesis.chain_id.0, genesis.fee_token);
     let init = CoreInit::genesis(program_hash(genesis.rules_version), config, *registry.address());
-    let core = AppchainCore::deploy(provider.clone(), init.encode()).await.map_err(failed("AppchainCore"))?;
+    let delay_min = U256::from(CANCELLATION_DELAY_MIN_S);
+    let core = AppchainCore::deploy(provider.clone(), init.encode(), delay_min).await.map_err(failed("AppchainCore"))?;
     at_address("AppchainCore", genesis.settlement.core, *core.address())?;
 
     // A thousand of the largest deposits of each token.

@@ -1,5 +1,5 @@
-use super::quorum::NoQuorum;
 use crate::error::{L1Error, Refusal};
+use crate::quorum::AskError;
 use alloy::contract::Error as ContractError;
 use alloy::primitives::Bytes;
 use alloy::sol_types::{SolInterface, decode_revert_reason};
@@ -31,8 +31,8 @@ impl From<TransportError> for L1Error {
                 None if payload.message.contains("revert") => L1Error::Refused(Refusal::of_text(&payload.message)),
                 None => L1Error::Rpc { code: payload.code, message: payload.message.to_string() },
             },
-            RpcError::Transport(TransportErrorKind::Custom(why)) if why.is::<NoQuorum>() => {
-                L1Error::NoQuorum(why.to_string())
+            RpcError::Transport(TransportErrorKind::Custom(why)) if why.is::<AskError>() => {
+                why.downcast_ref::<AskError>().cloned().map_or_else(|| L1Error::Unreachable(why.to_string()), L1Error::from)
             }
             _ => L1Error::Unreachable(error.to_string()),
         }

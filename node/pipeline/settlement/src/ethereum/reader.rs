@@ -2,11 +2,11 @@
 
 use super::Keys;
 use crate::attestation::{self, Attestors, attestor_of};
-use crate::error::{CheckError, L1Error};
-use crate::layer::{BlockTag, BridgeEvent, Cursor, DepositLog, Inclusion, MessageState};
+use crate::error::{ATTESTOR, CheckError, L1Error};
+use crate::layer::{BlockTag, BridgeEvent, CancellationTimes, Cursor, DepositLog, Inclusion, MessageState};
 use alloy::contract::CallBuilder;
 use alloy::eips::{BlockId, BlockNumberOrTag};
-use alloy::primitives::{Address, B256, I256, U256};
+use alloy::primitives::{Address, B256, I256, U64, U128, U256};
 use alloy::providers::{DynProvider, Provider};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::{SolEvent, SolEventInterface};
@@ -18,7 +18,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Blocks in one request for events; what public nodes take.
-const LOG_BLOCKS_MAX: u64 = 5_000;
+pub(crate) const LOG_BLOCKS_MAX: u64 = 5_000;
+
+/// What is read of a block: with several endpoints, what they agree on.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    number: U64,
+    hash: B256,
+    base_fee_per_gas: Option<U128>,
+}
 
 /// Readers of one chain's contracts. Cheap to clone.
 #[derive(Clone)]
@@ -100,7 +109,7 @@ impl Reader {
         }
         if !ask(self.registry.isAttestor(attestor)).await? {
             let account = attestor.to_string();
-            return Err(CheckError::NotAllowed { role: "attestor", account, why: "it is not in the registry's set" });
+            return Err(CheckError::NotAllowed { role: ATTESTOR, account, why: "it is not in the registry's set" });
         }
         Ok(())
     }
@@ -112,8 +121,19 @@ impl Reader {
             BlockTag::Latest => BlockNumberOrTag::Latest,
             BlockTag::Final => BlockNumberOrTag::Finalized,
         };
-        let block = self.provider.get_block(which.into()).await?;
-        Ok(block.map(|block| (block.header.number, Bytes32(block.header.hash.0))))
+        let Some(block) = self.header(which).await? else { return Ok(None) };
+        Ok(Some((block.number.to(), Bytes32(block.hash.0))))
+    }
+
+    /// Base fee of the newest block, wei per gas.
+    pub(crate) async fn base_fee(&self) -> Result<u128, L1Error> {
+        let newest = self.header(BlockNumberOrTag::Latest).await?;
+        let fee = newest.and_then(|block| block.base_fee_per_gas);
+        Ok(fee.ok_or_else(|| L1Error::Contradiction("the newest block has no base fee".into()))?.to())
+    }
+
+    async fn header(&self, which: BlockNumberOrTag) -> Result<Option<Header>, L1Error> {
+        Ok(self.provider.raw_request("eth_getBlockByNumber".into(), (which, false)).await?)
     }
 
     /// The contract's state at block `at`, pinned by its hash.
@@ -172,11 +192,6 @@ impl Reader {
         Filter::new().address(*self.core.address()).event_signature(event).topic1(bridge).topic2(exchange).topic3(handler)
     }
 
-    /// Seconds between the start of a cancellation and its end; without end, the largest number.
-    pub(crate) async fn cancellation_delay(&self) -> Result<u64, L1Error> {
-        Ok(u64::try_from(ask(self.core.messageCancellationDelay()).await?).unwrap_or(u64::MAX))
-    }
-
     /// What the bridge did in blocks `from..=to`, in order.
     pub(crate) async fn bridge_events(&self, from: u64, to: u64) -> Result<Vec<BridgeEvent>, L1Error> {
         let logs = self.logs(Filter::new().address(*self.bridge.address()), from, to).await?;
@@ -194,7 +209,9 @@ impl Reader {
         let fee = ask(self.core.l1ToL2Messages(hash.0.into()).block(pinned)).await?;
         let started = ask(self.core.l1ToL2MessageCancellations(hash.0.into()).block(pinned)).await?;
         let started = u64::try_from(started).map_err(|_| contradiction("the start of a cancellation", started))?;
-        Ok(MessageState { waits: !fee.is_zero(), cancellation_started: (started > 0).then_some(started) })
+        let allowed_at = ask(self.core.messageCancellationAllowedAt(hash.0.into()).block(pinned)).await?;
+        let allowed_at = u64::try_from(allowed_at).unwrap_or(u64::MAX);
+        Ok(MessageState { waits: !fee.is_zero(), cancellation: CancellationTimes::of(started, allowed_at) })
     }
 
     /// Whether a message of ours can be consumed on the settlement layer now.

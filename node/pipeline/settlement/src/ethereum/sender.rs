@@ -4,7 +4,7 @@
 //! same nonce can only replace the first, so nothing is ever done twice. What is about to be sent is noted first.
 
 use super::blobs;
-use super::fees::{Fees, gas_limit};
+use super::fees::{Fees, Market, gas_limit};
 use super::reader::Reader;
 use crate::error::{L1Error, SendError};
 use crate::layer::{FactSignature, NoteTx};
@@ -25,6 +25,9 @@ use std::time::{Duration, Instant};
 
 /// Looks at an account's count that our transaction does not fit before it is believed.
 const MISSES_MAX: u32 = 5;
+
+/// What nodes say where an account has too little.
+const NO_FUNDS: &str = "insufficient funds";
 
 impl From<alloy::transports::TransportError> for SendError {
     fn from(error: alloy::transports::TransportError) -> Self {
@@ -53,6 +56,33 @@ impl Call {
     }
 }
 
+/// Attestations go from the attestor's account and updates from the submitter's, whose right they need. Never from one: nodes keep blobs in a
+/// pool of their own and refuse an account that waits in the other, so that after a reorganisation each could wait for the other for ever.
+pub(crate) struct Senders {
+    pub(crate) attestor: Sender,
+    pub(crate) submitter: Sender,
+}
+
+impl Senders {
+    pub(crate) async fn attest(
+        &self,
+        fact: Bytes32,
+        signatures: &[FactSignature],
+        note: NoteTx<'_>,
+    ) -> Result<(), SendError> {
+        self.attestor.attest(fact, signatures, note).await
+    }
+
+    pub(crate) async fn submit(
+        &self,
+        batch: &Batch,
+        before: Option<Bytes32>,
+        note: NoteTx<'_>,
+    ) -> Result<Bytes32, SendError> {
+        self.submitter.submit(batch, before, note).await
+    }
+}
+
 /// Sends from one account.
 pub(crate) struct Sender {
     l1: Reader,
@@ -60,6 +90,8 @@ pub(crate) struct Sender {
     address: Address,
     poll: Duration,
     replace_after: Duration,
+    /// Most that a transaction may cost, in wei, without what it sends.
+    fee_max: u128,
 }
 
 /// Transactions with one nonce, of which at most one can get into a block.
@@ -69,17 +101,28 @@ struct Flight<'a> {
     gas: u64,
     fees: Fees,
     hashes: Vec<B256>,
-    sent: Instant,
+    /// `None`: by an earlier try, and nobody knows when.
+    sent: Option<Instant>,
 }
 
 impl Sender {
     pub(crate) fn new(l1: Reader, signer: PrivateKeySigner, poll: Duration, replace_after: Duration) -> Sender {
         let address = signer.address();
-        Sender { l1, wallet: EthereumWallet::from(signer), address, poll, replace_after }
+        Sender { l1, wallet: EthereumWallet::from(signer), address, poll, replace_after, fee_max: u128::MAX }
+    }
+
+    /// Sends nothing that may cost more wei than this.
+    pub(crate) fn with_fee_max(self, fee_max: u128) -> Sender {
+        Sender { fee_max, ..self }
     }
 
     /// Brings the signatures of a fact to the registry.
-    pub(crate) async fn attest(&self, fact: Bytes32, signatures: &[FactSignature]) -> Result<(), SendError> {
+    async fn attest(&self, fact: Bytes32, signatures: &[FactSignature], note: NoteTx<'_>) -> Result<(), SendError> {
+        // The nonce first: an earlier try that gets into a block after this used it.
+        let nonce = self.nonce().await?;
+        if self.l1.is_attested(fact).await? {
+            return Ok(());
+        }
         let registry = *self.l1.registry.address();
         let fact = B256::from(fact.0);
         let digest = attestation_digest(self.l1.chain_id, registry, fact);
@@ -88,16 +131,11 @@ impl Sender {
         let ordered = parsed.and_then(|signatures| attestation_signatures(digest, &signatures));
         let ordered = ordered.map_err(|error| SendError::Sign(error.to_string()))?;
         let call = Call::new(registry, self.l1.registry.attest(fact, ordered).calldata().clone());
-        self.transact(&call, None, &mut |_| Ok(())).await.map(drop)
+        self.transact_at(nonce, &call, None, note).await.map(drop)
     }
 
     /// Gets a batch onto the core contract; see [`crate::layer::Sender::submit`].
-    pub(crate) async fn submit(
-        &self,
-        batch: &Batch,
-        before: Option<Bytes32>,
-        note: NoteTx<'_>,
-    ) -> Result<Bytes32, SendError> {
+    async fn submit(&self, batch: &Batch, before: Option<Bytes32>, note: NoteTx<'_>) -> Result<Bytes32, SendError> {
         let call = self.update(batch).await?;
         let receipt = self.transact(&call, before.map(|tx| B256::from(tx.0)), note).await?;
         let (tx, gas, blob_gas) = (receipt.transaction_hash, receipt.gas_used, receipt.blob_gas_used.unwrap_or_default());
@@ -126,7 +164,7 @@ impl Sender {
         }
     }
 
-    /// Gets a call into a block: sends, waits, replaces with a higher fee. `before` is an earlier try at the same call, perhaps
+    /// Gets a call into a block: sends, waits, sends again, with a higher fee if the market asks more. `before` is an earlier try at the same call, perhaps
     /// of an earlier process: it is taken up if it still waits. `note` keeps each hash before it is sent.
     pub(crate) async fn transact(
         &self,
@@ -134,13 +172,29 @@ impl Sender {
         before: Option<B256>,
         note: NoteTx<'_>,
     ) -> Result<TransactionReceipt, SendError> {
-        let nonce = self.l1.provider.get_transaction_count(self.address).await?;
+        let nonce = self.nonce().await?;
+        self.transact_at(nonce, call, before, note).await
+    }
+
+    /// Of the account, at the newest block.
+    async fn nonce(&self) -> Result<u64, SendError> {
+        Ok(self.l1.provider.get_transaction_count(self.address).await?)
+    }
+
+    async fn transact_at(
+        &self,
+        nonce: u64,
+        call: &Call,
+        before: Option<B256>,
+        note: NoteTx<'_>,
+    ) -> Result<TransactionReceipt, SendError> {
         let mut flight = match self.take_up(before, call, nonce).await? {
             Some(flight) => flight,
             None => {
-                let fees = self.market(call).await?;
-                let gas = self.estimate(call, nonce, fees).await?;
-                let mut flight = Flight { call, nonce, gas, fees, hashes: vec![], sent: Instant::now() };
+                let market = self.market(call).await?;
+                let gas = self.estimate(call, nonce, market.offer()).await?;
+                let fees = self.affordable(market, gas, call.blobs(), Some)?;
+                let mut flight = Flight { call, nonce, gas, fees, hashes: vec![], sent: None };
                 self.send(&mut flight, note).await?;
                 flight
             }
@@ -157,16 +211,19 @@ impl Sender {
                     return if receipt.status() { Ok(receipt) } else { Err(SendError::Reverted(Bytes32(hash.0))) };
                 }
             }
-            match self.l1.provider.get_transaction_count(self.address).await?.cmp(&flight.nonce) {
+            match self.nonce().await?.cmp(&flight.nonce) {
                 Ordering::Equal => misses = 0,
                 _ if misses < MISSES_MAX => misses += 1,
                 Ordering::Greater => return Err(SendError::NonceTaken(flight.nonce)),
                 // A reorganisation took the one before it back. Ours waits for that one, and may wait for ever.
                 Ordering::Less => return Err(SendError::NonceGap(flight.nonce)),
             }
-            if flight.sent.elapsed() >= self.replace_after {
-                // At the limit the same transaction again: nodes may have forgotten it.
-                flight.fees = flight.fees.replacing(self.market(flight.call).await?).unwrap_or(flight.fees);
+            if flight.sent.is_none_or(|sent| sent.elapsed() >= self.replace_after) {
+                let market = self.market(flight.call).await?;
+                // Where the market asks no more, the same transaction again: nodes may have forgotten it.
+                if !flight.fees.meets(market) {
+                    flight.fees = self.raised(flight, market)?;
+                }
                 let Flight { nonce, fees, .. } = &flight;
                 tracing::warn!(nonce, ?fees, "transaction waits too long: sending it again");
                 self.send(flight, note).await?;
@@ -178,25 +235,66 @@ impl Sender {
     /// An earlier transaction that is the same call: in a block already, or waiting with the nonce that is next.
     async fn take_up<'a>(&self, before: Option<B256>, call: &'a Call, nonce: u64) -> Result<Option<Flight<'a>>, SendError> {
         let Some(hash) = before else { return Ok(None) };
-        let Some(found) = self.l1.provider.get_transaction_by_hash(hash).await? else { return Ok(None) };
+        let found = self.l1.provider.get_transaction_by_hash(hash).await.map_err(L1Error::from);
+        let found = match found {
+            Ok(Some(found)) => found,
+            // Endpoints need not agree on what waits. Another with its nonce replaces it.
+            Ok(None) | Err(L1Error::NoQuorum(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         let waits = found.block_number.is_none() && found.nonce() == nonce;
         let same = *found.input() == call.data && found.to() == Some(call.to);
         if !same || !(waits || found.block_number.is_some()) {
             return Ok(None);
         }
+        // In a block without effect: whatever made it fail may have passed, and the nonce is used up.
+        let receipt = self.l1.provider.get_transaction_receipt(hash).await?;
+        if receipt.is_some_and(|receipt| !receipt.status()) {
+            return Ok(None);
+        }
         let (max, tip) = (found.max_fee_per_gas(), found.max_priority_fee_per_gas().unwrap_or_default());
         let fees = Fees { max, tip, blob: found.max_fee_per_blob_gas() };
         let (nonce, gas) = (found.nonce(), found.gas_limit());
-        Ok(Some(Flight { call, nonce, gas, fees, hashes: vec![hash], sent: Instant::now() }))
+        Ok(Some(Flight { call, nonce, gas, fees, hashes: vec![hash], sent: None }))
     }
 
-    async fn market(&self, call: &Call) -> Result<Fees, SendError> {
-        let fees = self.l1.provider.estimate_eip1559_fees().await?;
+    /// Three single numbers, of each of which a quorum of endpoints can be asked.
+    async fn market(&self, call: &Call) -> Result<Market, SendError> {
+        let base = self.l1.base_fee().await?;
+        let tip = self.l1.provider.get_max_priority_fee_per_gas().await?;
         let blob_base = match call.sidecar {
             Some(_) => Some(self.l1.provider.get_blob_base_fee().await?),
             None => None,
         };
-        Ok(Fees::market(fees.max_fee_per_gas, fees.max_priority_fee_per_gas, blob_base))
+        Ok(Market { base, tip, blob_base })
+    }
+
+    /// What is offered in place of a transaction that waits.
+    fn raised(&self, flight: &Flight<'_>, market: Market) -> Result<Fees, SendError> {
+        self.affordable(market, flight.gas, flight.call.blobs(), |offer| flight.fees.replacing(offer))
+    }
+
+    /// `fees` of an offer with room, or of one without it, if only that may be paid.
+    fn affordable(
+        &self,
+        market: Market,
+        gas: u64,
+        blobs: usize,
+        fees: impl Fn(Fees) -> Option<Fees>,
+    ) -> Result<Fees, SendError> {
+        let price = market.base.saturating_add(market.tip);
+        if !market.within_limits() {
+            return Err(SendError::Price(price));
+        }
+        let mut needed = 0;
+        for offer in [market.offer(), market.bare_offer()] {
+            let fees = fees(offer).ok_or(SendError::Price(price))?;
+            needed = fees.cost(gas, blobs);
+            if needed <= self.fee_max {
+                return Ok(fees);
+            }
+        }
+        Err(SendError::FeeMax { needed, max: self.fee_max })
     }
 
     fn request(&self, call: &Call, nonce: u64) -> TransactionRequest {
@@ -218,24 +316,31 @@ impl Sender {
             request.blob_versioned_hashes = Some(sidecar.versioned_hashes().collect());
             request.max_fee_per_blob_gas = fees.blob;
         }
-        let gas = self.l1.provider.estimate_gas(request).block(BlockId::latest()).await?;
-        gas_limit(gas).ok_or(SendError::TooMuchGas(gas))
+        match self.l1.provider.estimate_gas(request).block(BlockId::latest()).await.map_err(L1Error::from) {
+            Ok(gas) => gas_limit(gas).ok_or(SendError::TooMuchGas(gas)),
+            // Of what is offered for blobs.
+            Err(L1Error::Rpc { message, .. }) if says(&message, &[NO_FUNDS]) => {
+                let have = self.l1.provider.get_balance(self.address).await?;
+                Err(self.out_of_funds(U256::from(fees.cost(0, call.blobs())), have))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Signs and sends; raises the fee as long as the node says that it replaces too little.
     async fn send(&self, flight: &mut Flight<'_>, note: NoteTx<'_>) -> Result<(), SendError> {
         loop {
             let have = self.l1.provider.get_balance(self.address).await?;
-            let needed = flight.fees.cost(flight.gas, flight.call.blobs()) + flight.call.value;
+            let needed = U256::from(flight.fees.cost(flight.gas, flight.call.blobs())).saturating_add(flight.call.value);
             if have < needed {
-                return Err(out_of_funds(needed, have));
+                return Err(self.out_of_funds(needed, have));
             }
             let (hash, bytes) = self.sign(flight).await?;
             note(Bytes32(hash.0))?;
             if !flight.hashes.contains(&hash) {
                 flight.hashes.push(hash);
             }
-            flight.sent = Instant::now();
+            flight.sent = Some(Instant::now());
             let error = match self.l1.provider.send_raw_transaction(&bytes).await {
                 Ok(_) => return Ok(()),
                 Err(error) => L1Error::from(error),
@@ -249,14 +354,22 @@ impl Sender {
                     if says(&message, &["underpriced", "less than block", "too low to replace"]) =>
                 {
                     let market = self.market(flight.call).await?;
-                    flight.fees = flight.fees.replacing(market).ok_or(SendError::Outbid(flight.nonce))?;
+                    flight.fees = self.raised(flight, market).map_err(|error| match error {
+                        SendError::Price(_) => SendError::Outbid(flight.nonce),
+                        other => other,
+                    })?;
                 }
-                L1Error::Rpc { message, .. } if says(&message, &["insufficient funds"]) => {
-                    return Err(out_of_funds(needed, have));
+                L1Error::Rpc { message, .. } if says(&message, &[NO_FUNDS]) => {
+                    return Err(self.out_of_funds(needed, have));
                 }
                 other => return Err(other.into()),
             }
         }
+    }
+
+    fn out_of_funds(&self, needed: U256, have: U256) -> SendError {
+        let wei = |amount: U256| u128::try_from(amount).unwrap_or(u128::MAX);
+        SendError::OutOfFunds { account: self.address.to_string(), needed: wei(needed), have: wei(have) }
     }
 
     async fn sign(&self, flight: &Flight<'_>) -> Result<(B256, Vec<u8>), SendError> {
@@ -272,11 +385,6 @@ impl Sender {
         let signed = request.build(&self.wallet).await.map_err(|error| SendError::Sign(error.to_string()))?;
         Ok((*signed.tx_hash(), signed.encoded_2718()))
     }
-}
-
-fn out_of_funds(needed: U256, have: U256) -> SendError {
-    let wei = |amount: U256| u128::try_from(amount).unwrap_or(u128::MAX);
-    SendError::OutOfFunds { needed: wei(needed), have: wei(have) }
 }
 
 /// Nodes agree on these words, in different cases, and on no code.

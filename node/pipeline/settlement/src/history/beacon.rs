@@ -1,7 +1,7 @@
 //! Blobs out of the beacon API of an Ethereum node. [beacon-APIs: getBlobs; before it getBlobSidecars]
 
 use super::source::{BlockOfBlobs, DataError, check, text};
-use alloy::transports::http::reqwest::{Client, StatusCode};
+use crate::http::{self, Client, StatusCode};
 use keel_batches::blob::Blob;
 use keel_batches::kzg;
 use keel_types::Bytes32;
@@ -111,7 +111,7 @@ impl Beacon {
 
     async fn get(&self, path: &str) -> Result<Answer, DataError> {
         let request = self.client.get(format!("{}{path}", self.url)).header("accept", "application/json");
-        let answer = request.send().await.map_err(|error| DataError::Unreachable(error.to_string()))?;
+        let answer = request.send().await.map_err(|error| self.unreadable(&http::explain(error)))?;
         let status = answer.status();
         let text = text(&self.url, answer).await?;
         if status.is_success() {

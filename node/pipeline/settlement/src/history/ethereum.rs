@@ -3,23 +3,32 @@
 use super::source::{BlobSource, BlockOfBlobs};
 use super::{Accepted, AcceptedData, DataSource, HistoryError, SettledState, Update};
 use crate::error::L1Error;
-use alloy::consensus::Transaction as _;
-use alloy::contract::CallBuilder;
-use alloy::eips::BlockId;
-use alloy::primitives::{Address, B256, I256, U256};
-use alloy::providers::{DynProvider, Provider, ProviderBuilder};
+use crate::ethereum::quorum;
+use crate::ethereum::reader::{LOG_BLOCKS_MAX, ask};
+use alloy::eips::{BlockId, BlockNumberOrTag};
+use alloy::primitives::{Address, B256, Bytes, I256, U64, U256};
+use alloy::providers::{DynProvider, Provider};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::{SolCall, SolEvent};
-use alloy::transports::http::reqwest::{Client, Url};
 use keel_batches::blob::from_blobs;
 use keel_contracts::ethereum::{AppchainCore, felt};
 use keel_types::{BatchId, Bytes32, Felt, Height, L1Address};
-use std::time::Duration;
+use serde::Deserialize;
 
-/// Blocks in one request for events; what public nodes take.
-const LOG_BLOCKS_MAX: u64 = 5_000;
-/// One request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is read of a transaction: with several endpoints, what they agree on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Carrier {
+    to: Option<Address>,
+    input: Bytes,
+    blob_versioned_hashes: Option<Vec<B256>>,
+}
+
+/// What is read of a block.
+#[derive(Debug, Deserialize)]
+struct Header {
+    timestamp: U64,
+}
 
 pub(super) struct Ethereum {
     provider: DynProvider,
@@ -28,17 +37,24 @@ pub(super) struct Ethereum {
 }
 
 impl Ethereum {
-    pub(super) fn connect(endpoint: &str, core: L1Address, data: DataSource) -> Result<Ethereum, L1Error> {
-        let url: Url = endpoint.parse().map_err(|error| unreachable(format!("{endpoint}: {error}")))?;
-        let client = Client::builder().timeout(REQUEST_TIMEOUT).build().map_err(unreachable)?;
-        let provider = ProviderBuilder::new().disable_recommended_fillers().connect_reqwest(client, url).erased();
+    pub(super) fn connect(
+        endpoints: &[String],
+        quorum: usize,
+        core: L1Address,
+        data: DataSource,
+    ) -> Result<Ethereum, L1Error> {
+        let provider = quorum::connect(endpoints, quorum)?;
         let address = core.to_ethereum().ok_or_else(|| L1Error::NotOurs(format!("{core} is no address of Ethereum")))?;
         let core = AppchainCore::new(Address::from(address), provider.clone());
         Ok(Ethereum { core, provider, blobs: BlobSource::connect(data)? })
     }
 
+    pub(super) async fn chain_id(&self) -> Result<Felt, L1Error> {
+        Ok(self.provider.get_chain_id().await?.into())
+    }
+
     pub(super) async fn head(&self) -> Result<u64, L1Error> {
-        self.provider.get_block_number().await.map_err(unreachable)
+        Ok(self.provider.get_block_number().await?)
     }
 
     pub(super) async fn state_at(&self, block: u64) -> Result<SettledState, L1Error> {
@@ -57,8 +73,7 @@ impl Ethereum {
         let mut start = from;
         while start <= to {
             let end = to.min(start.saturating_add(LOG_BLOCKS_MAX - 1));
-            let mut logs =
-                self.provider.get_logs(&filter.clone().from_block(start).to_block(end)).await.map_err(unreachable)?;
+            let mut logs = self.provider.get_logs(&filter.clone().from_block(start).to_block(end)).await?;
             logs.sort_by_key(|log| (log.block_number, log.log_index));
             for log in &logs {
                 updates.push(update(log)?);
@@ -71,16 +86,20 @@ impl Ethereum {
     pub(super) async fn accepted(&self, batch: BatchId, update: &Update) -> Result<Accepted, HistoryError> {
         let tx = update.l1_tx_hash;
         let wrong = |why| HistoryError::Transaction { batch, tx, why };
-        let found = self.provider.get_transaction_by_hash(B256::from(tx.0)).await.map_err(unreachable)?;
-        let transaction = found.ok_or(wrong("the endpoint does not have it"))?;
-        if transaction.to() != Some(*self.core.address()) {
+        let found = self.provider.raw_request::<_, Option<Carrier>>("eth_getTransactionByHash".into(), [B256::from(tx.0)]);
+        let Carrier { to, input, blob_versioned_hashes } =
+            found.await.map_err(L1Error::from)?.ok_or(HistoryError::NoTransaction { batch, tx })?;
+        if to != Some(*self.core.address()) {
             return Err(wrong("it calls another contract than the core contract"));
         }
-        let input = transaction.input();
-        let (output, data) = if let Ok(call) = AppchainCore::updateStateWithDataCall::abi_decode(input) {
+        let (output, data) = if let Ok(call) = AppchainCore::updateStateWithDataCall::abi_decode(&input) {
             (call.programOutput, AcceptedData::Words(words(call.daWords)?))
-        } else if let Ok(call) = AppchainCore::updateStateKzgDACall::abi_decode(input) {
-            let hashes = transaction.blob_versioned_hashes().ok_or(wrong("it carries no blobs"))?;
+        } else if let Ok(call) = AppchainCore::updateStateKzgDACall::abi_decode(&input) {
+            let hashes = blob_versioned_hashes.ok_or(wrong("it carries no blobs"))?;
+            // As many as the output names (word 11, after z): what followed them would not be the batch's.
+            let named = call.programOutput.get(11).and_then(|count| usize::try_from(*count).ok());
+            let hashes =
+                named.and_then(|count| hashes.get(..count)).ok_or(wrong("it carries fewer blobs than its output names"))?;
             (call.programOutput, AcceptedData::Blobs(hashes.iter().map(|hash| Bytes32(hash.0)).collect()))
         } else {
             return Err(wrong("its input is no state update with data"));
@@ -107,24 +126,10 @@ impl Ethereum {
     }
 
     async fn block_of_blobs(&self, number: u64) -> Result<BlockOfBlobs, L1Error> {
-        let block = self.provider.get_block_by_number(number.into()).await.map_err(unreachable)?;
-        let block = block.ok_or_else(|| L1Error::Contradiction(format!("block {number} of an event is not there")))?;
-        Ok(BlockOfBlobs { number, timestamp: block.header.timestamp })
-    }
-}
-
-fn unreachable(error: impl std::fmt::Display) -> L1Error {
-    L1Error::Unreachable(error.to_string())
-}
-
-/// Calls a view. What answers without it is no contract of ours.
-async fn ask<P: Provider, D: alloy::contract::CallDecoder + Unpin>(
-    call: CallBuilder<P, D>,
-) -> Result<D::CallOutput, L1Error> {
-    match call.call().await {
-        Ok(answer) => Ok(answer),
-        Err(alloy::contract::Error::TransportError(error)) => Err(unreachable(error)),
-        Err(other) => Err(L1Error::NotOurs(other.to_string())),
+        let header = self.provider.raw_request("eth_getBlockByNumber".into(), (BlockNumberOrTag::Number(number), false));
+        let header: Option<Header> = header.await?;
+        let header = header.ok_or_else(|| L1Error::Unreachable(format!("block {number} of an event is not there yet")))?;
+        Ok(BlockOfBlobs { number, timestamp: header.timestamp.to() })
     }
 }
 

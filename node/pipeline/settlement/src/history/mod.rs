@@ -14,6 +14,7 @@ pub use sync::{Reached, Sync, SyncError};
 
 use crate::error::L1Error;
 use keel_batches::SettledBatch;
+use keel_contracts::starknet::config_hash;
 use keel_types::{BatchId, Bytes32, Felt, Genesis, Height, SettlementLayer};
 
 /// An update of the contract's state: one batch.
@@ -58,12 +59,20 @@ pub struct SettledState {
 pub enum HistoryError {
     #[error("{0}")]
     L1(#[from] L1Error),
-    /// The update's transaction is gone, or is not a call of ours.
+    /// Who answers does not have it yet, or not any more.
+    #[error("batch {batch}: the settlement layer does not have transaction {tx}")]
+    NoTransaction { batch: BatchId, tx: Bytes32 },
+    /// The update's transaction is not a call of ours.
     #[error("batch {batch}: transaction {tx}: {why}")]
     Transaction { batch: BatchId, tx: Bytes32, why: &'static str },
     /// The event of an update and its program output disagree.
     #[error("batch {batch}: {what} of the event is not that of the program output")]
     Differs { batch: BatchId, what: &'static str },
+    /// The contract's chain has another id or fee token than genesis.
+    #[error("batch {batch} is of another chain: its configuration hash is not that of genesis")]
+    OtherChain { batch: BatchId },
+    #[error("the settlement layer has chain id {found:#x}, genesis says {expected:#x}")]
+    OtherLayer { expected: Felt, found: Felt },
     #[error("batch {batch}: {why}")]
     Data { batch: BatchId, why: DataError },
 }
@@ -72,15 +81,25 @@ impl HistoryError {
     /// Whether asking again may help: nobody answered, or who was asked for data does not have it yet.
     pub fn is_transient(&self) -> bool {
         match self {
-            HistoryError::L1(error) => matches!(error, L1Error::Unreachable(_) | L1Error::Rpc { .. }),
+            HistoryError::L1(error) => matches!(error, L1Error::Unreachable(_) | L1Error::NoQuorum(_) | L1Error::Rpc { .. }),
             HistoryError::Data { why, .. } => matches!(why, DataError::Unreachable(_) | DataError::Missing { .. }),
-            HistoryError::Transaction { .. } | HistoryError::Differs { .. } => false,
+            HistoryError::NoTransaction { .. } => true,
+            HistoryError::Transaction { .. }
+            | HistoryError::Differs { .. }
+            | HistoryError::OtherChain { .. }
+            | HistoryError::OtherLayer { .. } => false,
         }
     }
 }
 
 /// Reads the settlement layer of a chain.
-pub struct History(Layer);
+pub struct History {
+    layer: Layer,
+    /// Of the chain whose batches these must be.
+    config_hash: Felt,
+    /// Of the settlement layer that genesis names.
+    chain_id: Felt,
+}
 
 enum Layer {
     Ethereum(ethereum::Ethereum),
@@ -89,7 +108,7 @@ enum Layer {
 
 macro_rules! on_layer {
     ($this:expr, $layer:ident => $call:expr) => {
-        match &$this.0 {
+        match &$this.layer {
             Layer::Ethereum($layer) => $call.await,
             Layer::Starknet($layer) => $call.await,
         }
@@ -97,16 +116,30 @@ macro_rules! on_layer {
 }
 
 impl History {
-    /// Of the chain of `genesis`, at `endpoint`, with blobs out of `data`.
+    /// Of the chain of `genesis`, at `endpoints` (see [`crate::L1::connect`]), with blobs out of `data`.
     ///
     /// # Errors
-    /// The endpoint is not an address.
-    pub fn connect(endpoint: &str, genesis: &Genesis, data: DataSource) -> Result<History, L1Error> {
+    /// An endpoint is not an address, or the quorum no majority of them.
+    pub fn connect(endpoints: &[String], quorum: usize, genesis: &Genesis, data: DataSource) -> Result<History, L1Error> {
         let core = genesis.settlement.core;
-        Ok(History(match genesis.settlement.layer {
-            SettlementLayer::Ethereum { .. } => Layer::Ethereum(ethereum::Ethereum::connect(endpoint, core, data)?),
-            SettlementLayer::Starknet { .. } => Layer::Starknet(starknet::Starknet::connect(endpoint, core, data)?),
-        }))
+        let layer = match genesis.settlement.layer {
+            SettlementLayer::Ethereum { .. } => Layer::Ethereum(ethereum::Ethereum::connect(endpoints, quorum, core, data)?),
+            SettlementLayer::Starknet { .. } => Layer::Starknet(starknet::Starknet::connect(endpoints, quorum, core, data)?),
+        };
+        let chain_id = match genesis.settlement.layer {
+            SettlementLayer::Ethereum { chain_id, .. } => chain_id.into(),
+            SettlementLayer::Starknet { chain_id } => chain_id.0,
+        };
+        Ok(History { layer, config_hash: config_hash(genesis.chain_id.0, genesis.fee_token), chain_id })
+    }
+
+    /// Whether this is the settlement layer that genesis names, and not one that has contracts at the same addresses.
+    ///
+    /// # Errors
+    /// [`HistoryError::OtherLayer`]; or see [`L1Error`].
+    pub async fn check(&self) -> Result<(), HistoryError> {
+        let found = on_layer!(self, layer => layer.chain_id())?;
+        if found == self.chain_id { Ok(()) } else { Err(HistoryError::OtherLayer { expected: self.chain_id, found }) }
     }
 
     /// Number of the newest block.
@@ -149,6 +182,9 @@ impl History {
         }
         if word(5) != Some(update.block_hash) {
             return Err(differs("the block hash"));
+        }
+        if word(7) != Some(self.config_hash) {
+            return Err(HistoryError::OtherChain { batch });
         }
         Ok(accepted)
     }

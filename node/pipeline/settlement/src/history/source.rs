@@ -2,7 +2,7 @@
 
 use super::beacon::Beacon;
 use crate::error::L1Error;
-use alloy::transports::http::reqwest::{Client, Response};
+use crate::http::{self, Client, Response};
 use keel_batches::blob::{Blob, BlobError};
 use keel_batches::kzg;
 use keel_types::{BatchId, Bytes32, Felt};
@@ -92,8 +92,7 @@ impl BlobSource {
     /// # Errors
     /// No HTTP client can be made.
     pub(super) fn connect(source: DataSource) -> Result<BlobSource, L1Error> {
-        let client = Client::builder().timeout(REQUEST_TIMEOUT).build();
-        let client = client.map_err(|error| L1Error::Unreachable(error.to_string()))?;
+        let client = http::client(REQUEST_TIMEOUT)?;
         Ok(match source {
             DataSource::None => BlobSource::None,
             DataSource::Archive(archive) => BlobSource::Archive(archive),
@@ -173,7 +172,7 @@ impl Node {
         let params = json!({"batch": batch.to_string(), "page": page.to_string()});
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": "bridge_getBatchData", "params": params}).to_string();
         let request = self.client.post(&self.url).header("content-type", "application/json").body(body);
-        let answer = request.send().await.map_err(|error| DataError::Unreachable(error.to_string()))?;
+        let answer = request.send().await.map_err(|error| self.unreadable(&http::explain(error)))?;
         let status = answer.status();
         let text = text(&self.url, answer).await?;
         serde_json::from_str(&text).map_err(|_| self.unreadable(&format!("it answers {status}, and no JSON")))
@@ -188,7 +187,7 @@ impl Node {
 pub(super) async fn text(url: &str, mut answer: Response) -> Result<String, DataError> {
     let unreadable = |why: String| DataError::Unreachable(format!("{url}: {why}"));
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| unreadable(error.to_string()))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| unreadable(http::explain(error)))? {
         if body.len() + chunk.len() > ANSWER_BYTES_MAX {
             return Err(unreadable(format!("an answer of more than {ANSWER_BYTES_MAX} bytes")));
         }

@@ -3,30 +3,35 @@
 use super::source::{DataError, chunk_path};
 use super::{Accepted, AcceptedData, DataSource, HistoryError, SettledState, Update};
 use crate::error::L1Error;
-use alloy::transports::http::reqwest::Client;
+use crate::quorum::{Quorum, Request};
+use crate::starknet::quorum;
 use keel_batches::DataAvailability;
 use keel_contracts::starknet::starknet_keccak;
 use keel_types::{BatchId, Bytes32, Felt, Height, L1Address};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::time::Duration;
 
 /// Events in one answer.
 const EVENTS_MAX: u64 = 500;
-/// One request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) struct Starknet {
-    client: Client,
-    endpoint: String,
+    quorum: Quorum,
     core: Felt,
     data: DataSource,
 }
 
 impl Starknet {
-    pub(super) fn connect(endpoint: &str, core: L1Address, data: DataSource) -> Result<Starknet, L1Error> {
-        let client = Client::builder().timeout(REQUEST_TIMEOUT).build().map_err(unreachable)?;
-        Ok(Starknet { client, endpoint: endpoint.to_owned(), core: core.0, data })
+    pub(super) fn connect(
+        endpoints: &[String],
+        quorum: usize,
+        core: L1Address,
+        data: DataSource,
+    ) -> Result<Starknet, L1Error> {
+        Ok(Starknet { quorum: quorum::connect(endpoints, quorum)?, core: core.0, data })
+    }
+
+    pub(super) async fn chain_id(&self) -> Result<Felt, L1Error> {
+        felt(&self.call("starknet_chainId", json!([])).await?)
     }
 
     pub(super) async fn head(&self) -> Result<u64, L1Error> {
@@ -37,7 +42,7 @@ impl Starknet {
     pub(super) async fn state_at(&self, block: u64) -> Result<SettledState, L1Error> {
         let selector = starknet_keccak("get_state");
         let request = json!({"contract_address": hex(self.core), "entry_point_selector": hex(selector), "calldata": []});
-        let answer = self.call("starknet_call", json!([request, {"block_number": block}])).await?;
+        let answer = self.call("starknet_call", json!({"request": request, "block_id": {"block_number": block}})).await?;
         let [root, number, block_hash] = felts(&answer)?[..] else { return Err(contradiction("get_state", &answer)) };
         let last_block = if number == -Felt::ONE { None } else { Some(height(number)?) };
         Ok(SettledState { last_block, root, block_hash })
@@ -89,12 +94,14 @@ impl Starknet {
     /// The words of a chunk that was registered in a block up to `to`; whether they have the hash is for the caller to see.
     async fn registered(&self, hash: Felt, to: u64) -> Result<Option<Vec<Felt>>, L1Error> {
         let events = self.events(&[vec![starknet_keccak("DataRegistered")], vec![hash]], 0, to).await?;
-        let Some(event) = events.first() else { return Ok(None) };
-        for arguments in self.arguments(transaction_hash(event)?, "register_data").await? {
-            if let Some((chunk, [])) = span(&arguments)
-                && hash_of(chunk) == hash
-            {
-                return Ok(Some(chunk.to_vec()));
+        // A chunk may have been registered by a call within another contract's, and again where it can be read.
+        for event in &events {
+            for arguments in self.arguments(transaction_hash(event)?, "register_data").await? {
+                if let Some((chunk, [])) = span(&arguments)
+                    && hash_of(chunk) == hash
+                {
+                    return Ok(Some(chunk.to_vec()));
+                }
             }
         }
         Ok(None)
@@ -103,7 +110,7 @@ impl Starknet {
     /// Arguments of every call of one of our contract's functions in a transaction: accounts take `[n, (to, selector, length, arguments)...]`.
     async fn arguments(&self, transaction: Bytes32, function: &str) -> Result<Vec<Vec<Felt>>, L1Error> {
         let hash = Felt::from_bytes_be(&transaction.0);
-        let found = self.call("starknet_getTransactionByHash", json!([hex(hash)])).await?;
+        let found = self.call("starknet_getTransactionByHash", json!({"transaction_hash": hex(hash)})).await?;
         let calldata = felts(&found["calldata"])?;
         let selector = starknet_keccak(function);
         let Some((count, mut rest)) = calldata.split_first() else { return Ok(vec![]) };
@@ -127,7 +134,7 @@ impl Starknet {
         });
         let mut events = Vec::new();
         loop {
-            let page = self.call("starknet_getEvents", json!([filter])).await?;
+            let page = self.call("starknet_getEvents", json!({"filter": filter})).await?;
             events.extend(page["events"].as_array().ok_or_else(|| contradiction("events", &page))?.iter().cloned());
             match page.get("continuation_token").filter(|token| token.is_string()) {
                 Some(token) => filter["continuation_token"] = token.clone(),
@@ -136,16 +143,10 @@ impl Starknet {
         }
     }
 
+    /// `params` by name: newer versions of a method have more of them, and some nodes count those that are listed.
     async fn call(&self, method: &str, params: Value) -> Result<Value, L1Error> {
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-        let request = self.client.post(&self.endpoint).header("content-type", "application/json").body(body);
-        let text = request.send().await.map_err(unreachable)?.text().await.map_err(unreachable)?;
-        let mut answer: Value = serde_json::from_str(&text).map_err(unreachable)?;
-        if let Some(error) = answer.get("error") {
-            let message = format!("{method}: {}", error["message"].as_str().unwrap_or_default());
-            return Err(L1Error::Rpc { code: error["code"].as_i64().unwrap_or_default(), message });
-        }
-        Ok(answer["result"].take())
+        let answer = self.quorum.ask(Request { method: method.to_owned(), params }).await?;
+        answer.map_err(|fault| L1Error::Rpc { code: fault.code, message: format!("{method}: {}", fault.message) })
     }
 }
 
@@ -211,10 +212,6 @@ fn hex(felt: Felt) -> String {
 
 fn contradiction(what: &str, found: &Value) -> L1Error {
     L1Error::Contradiction(format!("{what} is {found}"))
-}
-
-fn unreachable(error: impl std::fmt::Display) -> L1Error {
-    L1Error::Unreachable(error.to_string())
 }
 
 #[cfg(test)]

@@ -71,12 +71,17 @@ impl Sync {
     /// # Errors
     /// See [`SyncError`].
     pub async fn catch_up(&self, mut each: impl FnMut(&ReplicaHead)) -> Result<Reached, SyncError> {
+        self.history.check().await?;
         let newest = self.history.head().await?;
         let Some(to) = newest.checked_sub(self.depth) else {
             return Ok(Reached { applied: 0, head: self.replica.head()?, l1_block: 0 });
         };
         let before = self.replica.head()?;
         let from = before.as_ref().map_or(self.scan_from, |head| head.l1_block);
+        // Who answers is further back than who answered before, or the depth is greater now.
+        if to < from {
+            return Ok(Reached { applied: 0, head: before, l1_block: to });
+        }
         let updates = self.history.updates(from, to).await?;
         let mut head = before.clone();
         let mut applied = 0;

@@ -24,6 +24,8 @@ const POLL: Duration = Duration::from_millis(50);
 const FORGET_AFTER: Duration = Duration::from_secs(30);
 /// Seconds between the signatures for a change of the attestors and its effect.
 const ATTESTORS_CHANGE_DELAY_S: u64 = 86_400;
+/// Least delay of message cancellations that a development chain can be set to: tests set short ones. Elsewhere it is five days.
+const CANCELLATION_DELAY_MIN_S: u64 = 1;
 
 /// An account of a development chain.
 #[derive(Clone)]
@@ -106,7 +108,8 @@ impl Plan {
     fn core(&self, genesis: &Genesis, keys: &DevKeys) -> PlannedContract {
         let config = config_hash(genesis.chain_id.0, genesis.fee_token);
         let program = program_hash(genesis.rules_version);
-        plan_appchain(keys.deployer.address.0, program, config, self.registry.address(), genesis.chain_id.0)
+        let (owner, registry) = (keys.deployer.address.0, self.registry.address());
+        plan_appchain(owner, program, config, registry, CANCELLATION_DELAY_MIN_S, genesis.chain_id.0)
     }
 }
 
@@ -273,7 +276,7 @@ pub async fn balance(endpoint: &str, genesis: &Arc<Genesis>, asset: AssetId, own
 
 fn connect(endpoint: &str, genesis: &Arc<Genesis>) -> Result<Reader, L1Error> {
     match genesis.settlement.layer {
-        SettlementLayer::Starknet { chain_id } => Reader::connect(endpoint, genesis.clone(), chain_id.0),
+        SettlementLayer::Starknet { chain_id } => Reader::connect(&[endpoint.to_owned()], 1, genesis.clone(), chain_id.0),
         layer => Err(L1Error::OtherLayer(layer)),
     }
 }

@@ -1,12 +1,21 @@
 use crate::error::{L1Error, Refusal, SendError};
+use crate::quorum::AskError;
 use starknet::accounts::AccountError;
 use starknet::core::types::{ContractExecutionError, StarknetError};
 use starknet::providers::ProviderError;
+use starknet::providers::jsonrpc::{JsonRpcClientError, JsonRpcError};
 
 impl From<ProviderError> for L1Error {
     fn from(error: ProviderError) -> Self {
         match error {
             ProviderError::StarknetError(error) => refused(error),
+            ProviderError::Other(error) => match error.as_any().downcast_ref::<JsonRpcClientError<AskError>>() {
+                Some(JsonRpcClientError::TransportError(error)) => error.clone().into(),
+                Some(JsonRpcClientError::JsonRpcError(JsonRpcError { code, message, .. })) => {
+                    L1Error::Rpc { code: *code, message: message.clone() }
+                }
+                Some(JsonRpcClientError::JsonError(_)) | None => L1Error::Unreachable(error.to_string()),
+            },
             other => L1Error::Unreachable(other.to_string()),
         }
     }

@@ -1,9 +1,10 @@
 //! Starknet as this crate reads it: typed questions, typed answers, no state.
 
 use super::Keys;
+use super::quorum::Transport;
 use crate::attestation::{self, Attestors};
-use crate::error::{CheckError, L1Error};
-use crate::layer::{BlockTag, BridgeEvent, Cursor, DepositLog, Inclusion, MessageState};
+use crate::error::{ATTESTOR, CheckError, L1Error};
+use crate::layer::{BlockTag, BridgeEvent, CancellationTimes, Cursor, DepositLog, Inclusion, MessageState};
 use keel_contracts::starknet::settlement::{
     ContractCall, SettlementEvent, event_cancellation_started, event_message_sent, event_state_update, no_block, read_event,
     read_message_claimable, read_message_waits, read_u256,
@@ -13,20 +14,19 @@ use keel_types::{AttestorId, Bytes32, Felt, Genesis, Height, L1Address};
 use starknet::core::types::{
     BlockId, BlockTag as Tag, EmittedEvent, EventFilter, FunctionCall, MaybePreConfirmedBlockWithTxHashes, StarknetError,
 };
-use starknet::providers::jsonrpc::HttpTransport;
-use starknet::providers::{JsonRpcClient, Provider, ProviderError, Url};
+use starknet::providers::{JsonRpcClient, Provider, ProviderError};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One request. Longer than any answer of a healthy node; the head counts as stale long after it.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// One question, of however many requests to however many endpoints; each request has a time of its own.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Events in one page; what public nodes take.
 const EVENTS_PER_PAGE: u64 = 1_000;
 
 /// The connection.
-pub(crate) type Client = Arc<JsonRpcClient<HttpTransport>>;
+pub(crate) type Client = Arc<JsonRpcClient<Transport>>;
 
 /// Readers of one chain's contracts. Cheap to clone.
 #[derive(Clone)]
@@ -38,13 +38,15 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Connects to `endpoint`, which need not answer yet.
-    ///
-    /// # Errors
-    /// The address cannot be parsed.
-    pub(crate) fn connect(endpoint: &str, genesis: Arc<Genesis>, chain_id: Felt) -> Result<Reader, L1Error> {
-        let url: Url = endpoint.parse().map_err(|error| L1Error::Unreachable(format!("{endpoint}: {error}")))?;
-        Ok(Reader { client: Arc::new(JsonRpcClient::new(HttpTransport::new(url))), genesis, chain_id })
+    /// Connects to `endpoints`, which need not answer yet; see [`crate::L1::connect`].
+    pub(crate) fn connect(
+        endpoints: &[String],
+        quorum: usize,
+        genesis: Arc<Genesis>,
+        chain_id: Felt,
+    ) -> Result<Reader, L1Error> {
+        let transport = Transport::new(endpoints, quorum)?;
+        Ok(Reader { client: Arc::new(JsonRpcClient::new(transport)), genesis, chain_id })
     }
 
     /// Compares everything both ends must agree on.
@@ -85,7 +87,7 @@ impl Reader {
         let attestor = keys.attestor_key();
         if self.one(spec.registry, "is_attestor", vec![attestor]).await? != Felt::ONE {
             let (account, why) = (format!("{attestor:#x}"), "it is not in the registry's set");
-            return Err(CheckError::NotAllowed { role: "attestor", account, why });
+            return Err(CheckError::NotAllowed { role: ATTESTOR, account, why });
         }
         Ok(())
     }
@@ -164,12 +166,6 @@ impl Reader {
         Ok(messages)
     }
 
-    /// Seconds between the start of a cancellation and its end.
-    pub(crate) async fn cancellation_delay(&self) -> Result<u64, L1Error> {
-        let delay = self.one(self.genesis.settlement.core, "message_cancellation_delay", vec![]).await?;
-        u64::try_from(delay).map_err(|_| shape("message_cancellation_delay"))
-    }
-
     /// What the bridge did in blocks `from..=to`, in order.
     pub(crate) async fn bridge_events(&self, from: u64, to: u64) -> Result<Vec<BridgeEvent>, L1Error> {
         let number = |felt: Felt| u64::try_from(felt).map_err(|_| shape("a number of the bridge"));
@@ -196,11 +192,13 @@ impl Reader {
         let (core, at) = (self.genesis.settlement.core, BlockId::Hash(felt(at)));
         let ask = async |name| self.call(ContractCall::new(core, name, vec![felt(hash)]), at).await;
         let waits = read_message_waits(&ask("sn_to_appchain_messages").await?).ok_or(shape("sn_to_appchain_messages"))?;
-        let [started] = ask("message_cancellation_started_at").await?[..] else {
-            return Err(shape("message_cancellation_started_at"));
+        let time = async |name| {
+            let [seconds] = ask(name).await?[..] else { return Err(shape(name)) };
+            u64::try_from(seconds).map_err(|_| shape(name))
         };
-        let started = u64::try_from(started).map_err(|_| shape("message_cancellation_started_at"))?;
-        Ok(MessageState { waits, cancellation_started: (started > 0).then_some(started) })
+        let started = time("message_cancellation_started_at").await?;
+        let allowed_at = time("message_cancellation_allowed_at").await?;
+        Ok(MessageState { waits, cancellation: CancellationTimes::of(started, allowed_at) })
     }
 
     /// Whether a message of ours can be consumed on the settlement layer now.
@@ -289,7 +287,8 @@ impl Reader {
                 address: Some(contract.0),
                 keys: Some(keys.clone()),
             };
-            let page = ask(self.client.get_events(filter, token, EVENTS_PER_PAGE)).await?;
+            // Of several endpoints all pages come at once: each of the requests has its own time.
+            let page = self.client.get_events(filter, token, EVENTS_PER_PAGE).await?;
             events.extend(page.events);
             match page.continuation_token {
                 Some(next) => token = Some(next),
@@ -313,15 +312,15 @@ pub(crate) fn bytes(felt: Felt) -> Bytes32 {
     Bytes32(felt.to_bytes_be())
 }
 
-/// An answer within the time for one request, with the node's error as ours.
+/// An answer within the time for one question, with the node's error as ours.
 pub(crate) async fn ask<T>(request: impl Future<Output = Result<T, ProviderError>>) -> Result<T, L1Error> {
     Ok(within(request).await??)
 }
 
-/// An answer within the time for one request.
+/// An answer within the time for one question.
 pub(crate) async fn within<T>(request: impl Future<Output = T>) -> Result<T, L1Error> {
-    let late = |_| L1Error::Unreachable(format!("no answer within {REQUEST_TIMEOUT:?}"));
-    tokio::time::timeout(REQUEST_TIMEOUT, request).await.map_err(late)
+    let late = |_| L1Error::Unreachable(format!("no answer within {QUESTION_TIMEOUT:?}"));
+    tokio::time::timeout(QUESTION_TIMEOUT, request).await.map_err(late)
 }
 
 fn decode(event: &EmittedEvent) -> Result<SettlementEvent, L1Error> {

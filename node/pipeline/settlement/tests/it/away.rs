@@ -55,8 +55,10 @@ async fn a_foreign_transaction_with_our_nonce_is_outbid_or_waited_for() {
         world.config.replace_after = Duration::from_secs(60);
         world.anvil.freeze().await;
         // Anvil signs for the account too.
+        let attestor = world.keys.attestor.address();
+        world.anvil.request("anvil_impersonateAccount", serde_json::json!([attestor])).await;
         let foreign = TransactionRequest::default()
-            .with_from(world.submitter())
+            .with_from(attestor)
             .with_to(world.depositor.address())
             .with_gas_limit(21_000)
             .with_max_fee_per_gas(fee_gwei * 1_000_000_000)

@@ -1,14 +1,16 @@
 use crate::chain::{Chain, felt};
 use crate::proxy::{Fate, Proxy};
-use crate::world::{World, eth};
+use crate::world::{DEPLOYER, World, eth};
 use alloy::primitives::{B256, U256};
 use alloy::providers::Provider;
 use alloy::signers::SignerSync;
-use alloy::sol_types::SolEvent;
+use alloy::signers::local::PrivateKeySigner;
+use alloy::sol_types::{SolCall, SolEvent};
 use keel_batches::{Batch, BatchLimits, Batcher, CloseReason};
 use keel_contracts::ethereum::{
     AppchainCore, AttestationRegistry, attestation_digest, attestation_signatures, fact, transition_fact_with_data, word,
 };
+use keel_settlement::protection::Statement;
 use keel_settlement::{L1Error, Refusal, SubmitterState};
 use keel_store::BatchStatus;
 use keel_types::*;
@@ -59,7 +61,7 @@ async fn restarts_between_any_two_steps_submit_nothing_twice() {
                     *state == SubmitterState::Attesting { batch: BatchId(batch), gathered: Gathered { have: 1, need: 1 } }
                 })
                 .await;
-            wait_for_transaction(&world).await;
+            world.until_waiting().await;
             assert_eq!(world.status_of(batch), Some(BatchStatus::Built), "life {life}");
             node.stop();
         }
@@ -68,7 +70,7 @@ async fn restarts_between_any_two_steps_submit_nothing_twice() {
         for life in 0..2 {
             let node = world.start();
             world.until_batch(batch, BatchStatus::Submitted).await;
-            wait_for_transaction(&world).await;
+            world.until_waiting().await;
             node.stop();
             assert_eq!(world.submitted().await, 2 * batch + 1, "life {life}");
         }
@@ -86,14 +88,37 @@ async fn restarts_between_any_two_steps_submit_nothing_twice() {
     assert_eq!(world.received.lock().unwrap().confirmations().len(), 2);
 }
 
-async fn wait_for_transaction(world: &World) {
-    for _ in 0..500 {
-        if world.anvil.waiting().await > 0 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("no transaction came");
+/// What refused the update in its block has passed: the same is sent anew, with the next nonce.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_was_reverted_in_its_block_is_sent_anew() {
+    let Some(world) = World::new("an_update_that_was_reverted_in_its_block_is_sent_anew", 3, 2).await else { return };
+    world.chain.grow(2, 0);
+    world.anvil.freeze().await;
+    let node = world.start();
+    world.until_waiting().await;
+    world.anvil.mine(1).await;
+    world.until_batch(0, BatchStatus::Submitted).await;
+    world.until_waiting().await;
+    // A governor's hand comes before it in the block.
+    let core = AppchainCore::new(eth(world.genesis.settlement.core), world.anvil.provider.clone());
+    let governor = DEPLOYER.parse::<PrivateKeySigner>().unwrap().address();
+    let tip = 100_000_000_000;
+    let removal = core.unregisterOperator(world.submitter()).from(governor).gas(200_000);
+    let removal = removal.max_fee_per_gas(2 * tip).max_priority_fee_per_gas(tip).into_transaction_request();
+    let removal = *world.anvil.provider.send_transaction(removal).await.unwrap().tx_hash();
+    let receipt = async |hash| world.anvil.provider.get_transaction_receipt(hash).await.unwrap();
+    world.anvil.mine(1).await;
+    assert!(receipt(removal).await.unwrap().status());
+    let update = node.submission(BatchId(0)).unwrap().l1_tx_hash;
+    assert!(!receipt(B256::from(update.0)).await.unwrap().status(), "in a block, without effect");
+    world.until_state(&node, |state| matches!(state, SubmitterState::Failing(why) if why.contains("ONLY_OPERATOR"))).await;
+    let back = core.registerOperator(world.submitter()).from(governor).gas(200_000).into_transaction_request();
+    let _ = world.anvil.provider.send_transaction(back).await.unwrap();
+    world.anvil.resume();
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    assert_ne!(node.submission(BatchId(0)).unwrap().l1_tx_hash, update);
+    assert_eq!(world.events(world.genesis.settlement.core, STATE_UPDATE).await, 1);
+    node.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,6 +147,74 @@ async fn a_lost_store_is_brought_back_to_the_contracts_batches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_was_signed_keeps_its_end_when_the_store_is_lost_before_the_contract_has_it() {
+    let name = "a_batch_that_was_signed_keeps_its_end_when_the_store_is_lost_before_the_contract_has_it";
+    let Some(mut world) = World::new(name, 3, 2).await else { return };
+    let submitter = world.submitter();
+    let funds = world.anvil.provider.get_balance(submitter).await.unwrap();
+    let give = async |world: &World, funds: U256| {
+        world.anvil.request("anvil_setBalance", serde_json::json!([submitter, funds])).await;
+    };
+    give(&world, U256::ZERO).await;
+    world.chain.grow(2, 0);
+    let node = world.start();
+    world.until_state(&node, |state| *state == SubmitterState::OutOfFunds).await;
+    node.stop();
+    let signed = std::fs::read_to_string(world.signatures.path().join("signed")).unwrap();
+    assert!(signed.contains("batch 0 block 1 "), "{signed}");
+
+    // The same blocks, replayed into a new store; limits that would have cut elsewhere.
+    world.chain = Chain::new(&world.genesis);
+    world.chain.grow(1, 0);
+    world.config.limits = BatchLimits { blocks_max: 3, ..world.config.limits };
+    let node = world.start();
+    world.until_state(&node, |state| *state == SubmitterState::CatchingUp).await;
+    world.chain.grow(4, 0);
+    world.until("a batch after it", || world.chain.store.batch_header(BatchId(1)).unwrap().is_some()).await;
+    node.stop();
+    let end =
+        |world: &World, batch| world.chain.store.batch_header(BatchId(batch)).unwrap().map(|header| header.last_block.0);
+    assert_eq!((end(&world, 0), end(&world, 1)), (Some(1), Some(4)));
+    assert!(
+        std::fs::read_to_string(world.signatures.path().join("signed"))
+            .unwrap()
+            .starts_with(signed.split("blake3").next().unwrap())
+    );
+
+    // And the file is lost too: nothing is made or signed until an operator states what may have been.
+    world.chain = Chain::new(&world.genesis);
+    world.chain.grow(5, 0);
+    world.config.signatures.folder = world.signatures.path().join("new");
+    world.config.signatures.statement = None;
+    give(&world, funds).await;
+    let node = world.start();
+    world.until_state(&node, |state| matches!(state, SubmitterState::Failing(why) if why.contains("--signed-up-to"))).await;
+    assert_eq!(end(&world, 0), None);
+    node.stop();
+    world.config.signatures.statement = Some(Statement(Some(Height(1))));
+    let node = world.start();
+    // The batch of blocks 0 to 2 ends above what was stated.
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    assert_eq!(end(&world, 0), Some(2));
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_behind_what_was_confirmed_is_waited_for_where_the_store_was_lost() {
+    let name = "a_contract_behind_what_was_confirmed_is_waited_for_where_the_store_was_lost";
+    let Some(world) = World::new(name, 3, 2).await else { return };
+    world.chain.grow(2, 0);
+    // The journal says so; where on the settlement layer it was, the store said.
+    world.received.lock().unwrap().confirmed = Some(BatchId(0));
+    let node = world.start();
+    world.until_state(&node, |state| matches!(state, SubmitterState::Failing(why) if why.contains("behind"))).await;
+    assert_eq!((world.losses(), world.submitted().await), (vec![], 0));
+    world.received.lock().unwrap().confirmed = None;
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_root_on_the_contract_that_is_not_ours_stops_submission() {
     let Some(mut world) = World::new("a_root_on_the_contract_that_is_not_ours_stops_submission", 3, 2).await else { return };
     world.chain.grow(2, 0);
@@ -136,6 +229,37 @@ async fn a_root_on_the_contract_that_is_not_ours_stops_submission() {
     world.until_state(&node, |state| matches!(state, SubmitterState::Stopped(_))).await;
     assert_eq!(world.losses(), [LossReason::SettlementMismatch]);
     assert_eq!((world.submitted().await, world.status_of(0)), (before, None));
+    node.stop();
+}
+
+/// A node that was stopped and goes on answers what waited of the block it makes, and what follows of the block before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_reading_of_the_contract_is_no_mismatch() {
+    let Some(mut world) = World::new("a_torn_reading_of_the_contract_is_no_mismatch", 3, 2).await else { return };
+    let proxy = Proxy::start(&world.anvil.url).await;
+    world.config.endpoints = vec![proxy.url.clone()];
+    let number = alloy::hex::encode(AppchainCore::stateBlockNumberCall::SELECTOR);
+    let torn = Arc::new(AtomicBool::new(false));
+    let tear = torn.clone();
+    world.chain.grow(2, 0);
+    let node = world.start();
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    world.chain.grow(1, 0);
+    // Once: the number of a block that we have, with the root and the hash of the one before it.
+    proxy.judge(move |method, params| {
+        let asked = method == "eth_call" && params[0].to_string().contains(&number);
+        if asked && !tear.swap(true, Ordering::SeqCst) {
+            return Fate::answer(|mut answer| {
+                answer["result"] = serde_json::json!(format!("{:#066x}", 2));
+                answer
+            });
+        }
+        Fate::Pass
+    });
+    world.until("the torn reading", || torn.load(Ordering::SeqCst)).await;
+    world.chain.grow(1, 0);
+    world.until_batch(1, BatchStatus::Confirmed).await;
+    assert_eq!(world.losses(), []);
     node.stop();
 }
 

@@ -17,6 +17,7 @@ use keel_contracts::ethereum::{
 use keel_settlement::L1Error;
 use keel_store::BatchStatus;
 use keel_types::*;
+use std::collections::BTreeSet;
 
 const BATCHES: u64 = 20;
 const STATE_UPDATE: B256 = AppchainCore::LogStateUpdate::SIGNATURE_HASH;
@@ -47,12 +48,26 @@ async fn twenty_batches_by_blobs_are_accepted_and_every_bad_one_is_refused_by_na
     }
     assert_eq!(world.events(world.genesis.settlement.core, STATE_UPDATE).await as u64, BATCHES);
     node.stop();
+    // Nodes refuse an account's transactions of one kind while another kind of its waits.
+    let (blobs, plain) = (kinds_of(&world, world.submitter()).await, kinds_of(&world, world.keys.attestor.address()).await);
+    assert_eq!((blobs, plain), (BTreeSet::from([3]), BTreeSet::from([2])));
 
     let last = Update::of(&batch_of(&world, BATCHES - 1));
     let core = AlloyAddress::from(world.genesis.settlement.core.to_ethereum().unwrap());
     let replayed = last.call(&world.anvil, core, world.submitter()).await;
     assert!(replayed.unwrap_err().contains("INVALID_PREV_BLOCK_NUMBER"), "a replayed batch");
     refusals(&world).await;
+}
+
+/// Types of all transactions that an account ever sent.
+async fn kinds_of(world: &World, account: AlloyAddress) -> BTreeSet<u8> {
+    let mut kinds = BTreeSet::new();
+    for number in 0..=world.anvil.provider.get_block_number().await.unwrap() {
+        let block = world.anvil.provider.get_block_by_number(number.into()).full().await.unwrap().unwrap();
+        let sent = block.transactions.into_transactions().filter(|sent| sent.as_recovered().signer() == account);
+        kinds.extend(sent.map(|sent| alloy::consensus::Typed2718::ty(&sent)));
+    }
+    kinds
 }
 
 fn batch_of(world: &World, id: u64) -> Batch {
@@ -107,6 +122,7 @@ async fn refusals(world: &World) {
         attestors: attestors.iter().map(PrivateKeySigner::address).collect(),
         threshold: 2,
         attestors_change_delay_s: 1,
+        cancellation_delay_min_s: 1,
         program_hash,
         config_hash: batch.content.config_hash,
         exchange: world.genesis.exchange.0,

@@ -4,6 +4,7 @@ use keel_batches::MessageToL2;
 use keel_commitment::aliases::{ALIAS_CONTRACT, allocate_aliases};
 use keel_commitment::block_hash::{BlockContent, BlockHeader, GasPrice, GasPrices, L1DaMode};
 use keel_commitment::commitments::MessageToL1;
+use keel_commitment::hash::poseidon_array;
 use keel_commitment::{Felt, StateDiff};
 use keel_contracts::starknet::{HANDLE_DEPOSIT, withdrawal_message};
 use keel_store::{Block, Header, Invoke, L1HandlerCall, Receipt, Store, Transaction};
@@ -39,6 +40,19 @@ impl Chain {
             }
             self.commit(diff, vec![]);
         }
+    }
+
+    /// Commits a block that changes so many slots, with keys and values that nothing compresses.
+    pub fn grow_wide(&self, slots: u64) {
+        let mut diff = StateDiff::default();
+        for slot in 0..slots {
+            let mut key = poseidon_array(&[felt(slot)]).to_bytes_be();
+            // Below 2^251, as keys of storage are.
+            key[0] &= 0x03;
+            let key = Felt::from_bytes_be(&key);
+            diff.set_storage(felt(1_000), key, poseidon_array(&[key]));
+        }
+        self.commit(diff, vec![]);
     }
 
     /// A block with one transaction.

@@ -1,7 +1,8 @@
-use crate::world::{World, eth, message};
+use crate::world::{DEPLOYER, World, eth, message};
 use alloy::eips::BlockId;
 use alloy::primitives::U256;
 use alloy::providers::Provider;
+use alloy::signers::local::PrivateKeySigner;
 use keel_contracts::ethereum::{AppchainCore, Bridge, HANDLE_DEPOSIT_SELECTOR, word};
 use keel_settlement::ethereum::dev::{Funded, fund};
 use keel_settlement::{Cancellation, DepositState, Handle};
@@ -139,8 +140,20 @@ async fn a_cancellation_started_on_a_consumed_deposit_is_told_with_its_deadline_
         !expected.is_due(expected.started.plus_ms(five_days / 2 - 1))
             && expected.is_due(expected.started.plus_ms(five_days / 2))
     );
+    // The owner shortens the delay: what was started keeps its deadline.
+    let owner = DEPLOYER.parse::<PrivateKeySigner>().unwrap().address();
+    let core = AppchainCore::new(eth(world.genesis.settlement.core), world.anvil.provider.clone());
+    let shorter = core.setMessageCancellationDelay(U256::from(1)).from(owner);
+    let request = shorter.gas(100_000).into_transaction_request();
+    let sent = world.anvil.provider.send_transaction(request).await.unwrap();
+    world.anvil.mine(1).await;
+    assert!(sent.get_receipt().await.unwrap().status());
+    let hash = world.received.lock().unwrap().deposits()[0].message_hash;
+    let message = message(&world.l1(), hash).await;
+    assert_eq!(message.cancellation.unwrap().allowed_at * 1_000, expected.deadline.ms());
+    assert_eq!(node.cancellations(), [expected]);
     // Its block is replaced: nobody takes anything back.
-    world.anvil.reorganise(1).await;
+    world.anvil.reorganise(2).await;
     world.until("the alert to be over", || node.cancellations().is_empty()).await;
     node.stop();
 }

@@ -1,24 +1,28 @@
 //! The settlement loops on starknet-devnet: the claims of the other files, on the other layer.
 
+mod endpoints;
+
 use crate::chain::{Chain, felt};
-use crate::world::{Losses, Received, genesis, message, start_node};
+use crate::world::{Losses, Received, genesis, message, new_signatures, start_node};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
-use keel_batches::{Batch, BatchLimits, Batcher};
-use keel_contracts::starknet::settlement::{ContractCall, attest, update_state};
+use keel_batches::{Batch, BatchLimits, Batcher, facts};
+use keel_contracts::starknet::settlement::{ContractCall, attest, attestation_digest, register_data, update_state};
 use keel_settlement::starknet::Keys;
 use keel_settlement::starknet::dev::{DevAccount, DevKeys, Funded, balance, claim, deploy_dev, execute, fund, place};
 use keel_settlement::{
-    BlockTag, CheckError, DepositState, Handle, L1, SettlementConfig, SettlementKeys, SubmitterState, check,
-    withdrawal_claim,
+    BlockTag, CheckError, DataSource, DepositState, Handle, History, L1, SettlementConfig, SettlementKeys, SubmitterState,
+    Sync, check, withdrawal_claim,
 };
-use keel_store::BatchStatus;
+use keel_store::{BatchStatus, Replica};
 use keel_types::*;
 use serde_json::{Value, json};
+use starknet::signers::SigningKey;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Longest wait for anything; far above what any of it takes.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -81,8 +85,8 @@ impl Devnet {
     }
 }
 
-fn starknet_key(secret: Felt) -> starknet::signers::SigningKey {
-    starknet::signers::SigningKey::from_secret_scalar(secret)
+fn starknet_key(secret: Felt) -> SigningKey {
+    SigningKey::from_secret_scalar(secret)
 }
 
 impl Drop for Devnet {
@@ -103,6 +107,7 @@ struct World {
     depositor: DevAccount,
     keys: Keys,
     ticker: tokio::task::JoinHandle<()>,
+    _signatures: TempDir,
 }
 
 impl Drop for World {
@@ -113,15 +118,27 @@ impl Drop for World {
 
 impl World {
     async fn new(test: &str, deposit_depth: u64, confirm_depth: u64) -> Option<World> {
+        World::with_attestors(test, deposit_depth, confirm_depth, &[], 1).await
+    }
+
+    /// The same, with attestors beside the node's own, and how many of all it takes.
+    async fn with_attestors(
+        test: &str,
+        deposit_depth: u64,
+        confirm_depth: u64,
+        others: &[SigningKey],
+        threshold: u32,
+    ) -> Option<World> {
         let devnet = Devnet::start(test)?;
         let [deployer, submitter, depositor, guardian] = <[DevAccount; 4]>::try_from(devnet.accounts().await).ok().unwrap();
         let hex = |felt: Felt| format!("{felt:#x}");
         let keys = Keys::parse(&hex(submitter.address.0), &hex(submitter.key.secret_scalar()), ATTESTOR).unwrap();
+        let others = others.iter().map(|key| key.verifying_key().scalar());
         let dev = DevKeys {
             deployer,
             submitter: submitter.address,
-            attestors: vec![keys.attestor_key()],
-            threshold: 1,
+            attestors: others.chain([keys.attestor_key()]).collect(),
+            threshold,
             guardian: guardian.address,
         };
         let mut genesis = genesis(deposit_depth, confirm_depth, DataForm::Blobs);
@@ -131,7 +148,8 @@ impl World {
         place(&mut genesis, &dev, |_| {});
         let genesis = Arc::new(genesis);
         deploy_dev(&devnet.url, &genesis, &dev).await.unwrap();
-        let mut config = SettlementConfig::new(vec![devnet.url.clone()], 50, SettlementKeys::Starknet(keys.clone()));
+        let (signatures, file) = new_signatures();
+        let mut config = SettlementConfig::new(vec![devnet.url.clone()], 50, SettlementKeys::Starknet(keys.clone()), file);
         config.limits = BatchLimits { blocks_max: 2, age_ms: 1_000_000, ..config.limits };
         let chain = Chain::new(&genesis);
         let miner = devnet.provider.clone();
@@ -142,7 +160,19 @@ impl World {
             }
         });
         let (received, losses) = Default::default();
-        Some(World { devnet, genesis, chain, received, losses, config, submitter, depositor, keys, ticker })
+        Some(World {
+            devnet,
+            genesis,
+            chain,
+            received,
+            losses,
+            config,
+            submitter,
+            depositor,
+            keys,
+            ticker,
+            _signatures: signatures,
+        })
     }
 
     fn start(&self) -> Handle {
@@ -211,6 +241,50 @@ async fn twenty_batches_are_confirmed_over_restarts_and_the_contract_has_our_roo
     assert_eq!(world.losses(), []);
 }
 
+/// Words of the program output. [spec starknet (d)]
+const PREV_ROOT: usize = 0;
+const NEW_ROOT: usize = 1;
+const PREV_NUMBER: usize = 2;
+const NEW_NUMBER: usize = 3;
+const PREV_HASH: usize = 4;
+const CONFIG_HASH: usize = 7;
+
+impl World {
+    /// A batch of our store.
+    fn load(&self, batch: u64) -> Batch {
+        Batch::load(&self.chain.store, BatchId(batch)).unwrap().unwrap().1
+    }
+
+    /// A fact signed by these attestors, in the order in which the registry wants them.
+    fn signed(&self, fact: Felt, attestors: &[&SigningKey]) -> ContractCall {
+        let spec = &self.genesis.settlement;
+        let digest = attestation_digest(spec.layer.chain_id(), spec.registry, fact);
+        let sign = |key: &&SigningKey| {
+            let signature = key.sign(&digest).unwrap();
+            [key.verifying_key().scalar(), signature.r, signature.s]
+        };
+        let mut signatures: Vec<_> = attestors.iter().map(sign).collect();
+        signatures.sort_unstable();
+        attest(spec.registry, fact, &signatures)
+    }
+
+    async fn check_refusals(&self, cases: Vec<(&str, &DevAccount, ContractCall, &str)>) {
+        for (name, from, call, reason) in cases {
+            let found = self.refusal(from, call).await;
+            assert!(found.contains(reason), "{name}: {found}");
+        }
+    }
+
+    async fn execute(&self, from: &DevAccount, call: ContractCall) {
+        execute(&self.devnet.url, &self.genesis, from, vec![call]).await.unwrap();
+    }
+}
+
+/// The fact of a program output with these chunks of data.
+fn fact_of(batch: &Batch, output: &[Felt]) -> Felt {
+    Felt::from_bytes_be(&facts(&batch.content.data, batch.content.program_hash, output).1.0)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_contract_must_not_take_is_refused_with_its_own_reason() {
     let Some(world) = World::new("what_the_contract_must_not_take_is_refused_with_its_own_reason", 2, 2).await else {
@@ -222,36 +296,147 @@ async fn what_the_contract_must_not_take_is_refused_with_its_own_reason() {
     node.stop();
     world.chain.grow(2, 0);
     Batcher::new(world.chain.store.clone(), &world.genesis, world.config.limits).step().unwrap();
-    let load = |id| Batch::load(&world.chain.store, BatchId(id)).unwrap().unwrap().1;
-    let (replayed, batch) = (load(0), load(1));
-    let spec = &world.genesis.settlement;
-    let registered = replayed.content.data.chunk_hashes();
+    let (replayed, batch) = (world.load(0), world.load(1));
+    let core = world.genesis.settlement.core;
+    let (old_data, data) = (replayed.content.data.chunk_hashes(), batch.content.data.chunk_hashes());
+    let (operator, stranger) = (&world.submitter, &world.depositor);
+    let own = update_state(core, &batch.output, &data);
+    let chunk = batch.content.data.chunks().next().unwrap();
+    world
+        .check_refusals(vec![
+            ("data not sent", operator, own.clone(), "DATA_CHUNK_NOT_REGISTERED"),
+            ("data of a stranger", stranger, register_data(core, chunk), "ONLY_OPERATOR"),
+            ("no data", operator, register_data(core, &[]), "DATA_CHUNK_EMPTY"),
+        ])
+        .await;
+    for chunk in batch.content.data.chunks() {
+        world.execute(operator, register_data(core, chunk)).await;
+    }
     let changed = |index: usize| {
         let mut output = batch.output.clone();
         output[index] += Felt::ONE;
-        update_state(spec.core, &output, &registered)
+        output
     };
-    let own = update_state(spec.core, &batch.output, &batch.content.data.chunk_hashes());
-    let stranger = starknet_key(felt(99));
-    let fact = Felt::from_bytes_be(&batch.fact.0);
-    let forged = [stranger.verifying_key().scalar(), felt(1), felt(1)];
-    for (name, from, call, reason) in [
-        ("replayed", &world.submitter, update_state(spec.core, &replayed.output, &registered), "INVALID_PREV_BLOCK_NUMBER"),
-        ("wrong number", &world.submitter, changed(2), "INVALID_PREV_BLOCK_NUMBER"),
-        ("chunk not sent", &world.submitter, own.clone(), "DATA_CHUNK_NOT_REGISTERED"),
-        ("wrong config hash", &world.submitter, changed(7), "INVALID_CONFIG_HASH"),
-        ("not attested", &world.submitter, changed(1), "NO_STATE_TRANSITION_PROOF"),
-        ("a stranger", &world.depositor, own, "ONLY_OPERATOR"),
-        ("k - 1 signatures", &world.depositor, attest(spec.registry, fact, &[]), "TOO_FEW_SIGNATURES"),
-        ("forged signature", &world.depositor, attest(spec.registry, fact, &[forged]), "BAD_SIGNATURE"),
+    let with = |output: &[Felt]| update_state(core, output, &data);
+    let longer = [&batch.output[..], &[Felt::ZERO]].concat();
+    world
+        .check_refusals(vec![
+            ("a replayed batch", operator, update_state(core, &replayed.output, &old_data), "INVALID_PREV_BLOCK_NUMBER"),
+            ("a wrong number", operator, with(&changed(PREV_NUMBER)), "INVALID_PREV_BLOCK_NUMBER"),
+            ("a wrong config hash", operator, with(&changed(CONFIG_HASH)), "INVALID_CONFIG_HASH"),
+            ("no attestation", operator, own.clone(), "NO_STATE_TRANSITION_PROOF"),
+            ("a wrong root, not attested", operator, with(&changed(NEW_ROOT)), "NO_STATE_TRANSITION_PROOF"),
+            ("a stranger", stranger, own.clone(), "ONLY_OPERATOR"),
+        ])
+        .await;
+    // Even what the attestors sign does not pass when it does not follow the contract's own state, or is no whole output.
+    let behind = {
+        let mut output = batch.output.clone();
+        output[NEW_NUMBER] = replayed.output[NEW_NUMBER];
+        output
+    };
+    for (name, output, reason) in [
+        ("a wrong previous root", changed(PREV_ROOT), "INVALID_PREVIOUS_ROOT"),
+        ("a wrong previous hash", changed(PREV_HASH), "INVALID_PREV_BLOCK_HASH"),
+        ("a number that does not rise", behind, "INVALID_NEW_BLOCK_NUMBER"),
+        ("a word too many", longer, "STARKNET_OUTPUT_TOO_LONG"),
     ] {
-        let found = world.refusal(from, call).await;
-        assert!(found.contains(reason), "{name}: {found}");
+        world.execute(stranger, world.signed(fact_of(&batch, &output), &[&world.keys.attestor])).await;
+        world.check_refusals(vec![(name, operator, with(&output), reason)]).await;
     }
+    // Attested, with the data of another batch in the place of its own, or with none.
+    world.execute(stranger, world.signed(fact_of(&batch, &batch.output), &[&world.keys.attestor])).await;
+    let twice = [&data[..], &data[..]].concat();
+    world
+        .check_refusals(vec![
+            ("swapped data", operator, update_state(core, &batch.output, &old_data), "NO_STATE_TRANSITION_PROOF"),
+            ("missing data", operator, update_state(core, &batch.output, &[]), "NO_STATE_TRANSITION_PROOF"),
+            ("data twice", operator, update_state(core, &batch.output, &twice), "NO_STATE_TRANSITION_PROOF"),
+        ])
+        .await;
     // None of it moved the contract: the batch goes through.
     let node = world.start();
     world.until_batch(1, BatchStatus::Confirmed).await;
     node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_attestation_less_than_it_takes_is_refused_and_so_is_every_count_that_only_looks_like_enough() {
+    let test = "one_attestation_less_than_it_takes_is_refused_and_so_is_every_count_that_only_looks_like_enough";
+    let [second, third, stranger] = [78, 79, 99].map(|secret| starknet_key(felt(secret)));
+    let others = [second.clone(), third.clone()];
+    let Some(world) = World::with_attestors(test, 2, 2, &others, 2).await else { return };
+    world.chain.grow(2, 0);
+    let node = world.start();
+    let waits = Gathered { have: 1, need: 2 };
+    world
+        .until(
+            "one of two attestations",
+            || matches!(node.status().submitter, SubmitterState::Attesting { gathered, .. } if gathered == waits),
+        )
+        .await;
+    node.stop();
+    let batch = world.load(0);
+    let (fact, spec) = (fact_of(&batch, &batch.output), &world.genesis.settlement);
+    let (operator, anybody, own) = (&world.submitter, &world.depositor, &world.keys.attestor);
+    for chunk in batch.content.data.chunks() {
+        world.execute(operator, register_data(spec.core, chunk)).await;
+    }
+    let update = update_state(spec.core, &batch.output, &batch.content.data.chunk_hashes());
+    // Good, but over another fact.
+    let elsewhere = {
+        let (mut call, other) = (world.signed(fact, &[own, &second]), world.signed(fact + Felt::ONE, &[own, &second]));
+        call.calldata[2..].copy_from_slice(&other.calldata[2..]);
+        call
+    };
+    world
+        .check_refusals(vec![
+            ("nobody's", anybody, world.signed(fact, &[]), "TOO_FEW_SIGNATURES"),
+            ("k - 1", anybody, world.signed(fact, &[own]), "TOO_FEW_SIGNATURES"),
+            ("k - 1 and the same again", anybody, world.signed(fact, &[own, own]), "SIGNERS_NOT_ASCENDING"),
+            ("k - 1 and a stranger's", anybody, world.signed(fact, &[own, &stranger]), "a signer is not an attestor"),
+            ("k of another fact", anybody, elsewhere, "BAD_SIGNATURE"),
+            ("the update", operator, update, "NO_STATE_TRANSITION_PROOF"),
+        ])
+        .await;
+    // Any two of the three will do, the node's own not among them.
+    world.execute(anybody, world.signed(fact, &[&second, &third])).await;
+    let node = world.start();
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_several_chunks_settles_and_the_state_is_rebuilt_from_them_alone() {
+    let test = "a_batch_of_several_chunks_settles_and_the_state_is_rebuilt_from_them_alone";
+    let Some(world) = World::new(test, 2, 2).await else { return };
+    world.chain.grow(1, 0);
+    // Of two words each that no compression makes smaller.
+    world.chain.grow_wide(2_500);
+    world.chain.grow(2, 0);
+    let node = world.start();
+    world.until_batch(1, BatchStatus::Confirmed).await;
+    node.stop();
+    let chunks = world.load(0).content.data.chunk_hashes();
+    assert!(chunks.len() >= 2, "{} chunks", chunks.len());
+    let folder = tempfile::tempdir().unwrap();
+    let replica = Replica::open(folder.path(), world.genesis.hash()).unwrap();
+    let sync = |source| Sync {
+        history: History::connect(std::slice::from_ref(&world.devnet.url), 0, &world.genesis, source).unwrap(),
+        replica: replica.clone(),
+        scan_from: 0,
+        depth: 0,
+    };
+    // Where an operator names an archive, the chunks are read there and nowhere else.
+    let empty = tempfile::tempdir().unwrap();
+    let error = sync(DataSource::Archive(empty.path().to_owned())).catch_up(|_| {}).await.unwrap_err();
+    assert!(error.to_string().contains(&format!("{:#x}", chunks[0])), "{error}");
+    let reached = sync(DataSource::None).catch_up(|_| {}).await.unwrap();
+    let head = reached.head.unwrap();
+    let cursor = world.l1().cursor().await.unwrap();
+    assert_eq!((reached.applied, head.batch), (2, BatchId(1)));
+    assert_eq!((Some(head.last_block), head.root, head.block_hash), (cursor.height, cursor.root, cursor.hash));
+    assert_eq!(replica.recompute_roots().unwrap().state, cursor.root);
 }
 
 #[tokio::test(flavor = "multi_thread")]

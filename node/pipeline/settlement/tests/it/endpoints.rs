@@ -4,7 +4,7 @@ use crate::anvil::Anvil;
 use crate::proxy::{Fate, Proxy};
 use crate::world::World;
 use keel_settlement::ethereum::dev::fund;
-use keel_settlement::{SubmitterState, check};
+use keel_settlement::{Note, SubmitterState, check};
 use keel_store::BatchStatus;
 use keel_types::*;
 use serde_json::{Value, json};
@@ -12,6 +12,9 @@ use std::time::Duration;
 
 const RECIPIENT: Address = Address(Felt::from_hex_unchecked("0x1234"));
 const USDC: AssetId = AssetId(0);
+/// How the node asks for the newest block.
+const NEWEST: &str = "eth_getBlockByNumber latest";
+const MOST: &str = "0xffffffffffffffffffffffffffffffff";
 
 async fn deposit(world: &World, amount: u128) -> u64 {
     fund(&world.anvil.url, &world.genesis, &world.depositor, USDC, amount, RECIPIENT).await.unwrap().message_nonce
@@ -30,8 +33,10 @@ async fn three(test: &str) -> Option<(World, [Proxy; 3])> {
     Some((world, proxies))
 }
 
-fn lie(method: &'static str, change: fn(&mut Value)) -> impl FnMut(&str, &Value) -> Fate + Send + 'static {
-    move |asked, _| match asked == method {
+/// Changes the answers to `asked`: a method, and perhaps what its parameters hold.
+fn lie(asked: &'static str, change: fn(&mut Value)) -> impl FnMut(&str, &Value) -> Fate + Send + 'static {
+    let (lied, holds) = asked.split_once(' ').unwrap_or((asked, ""));
+    move |method, params| match method == lied && params.to_string().contains(holds) {
         true => Fate::answer(move |mut answer| {
             change(&mut answer["result"]);
             answer
@@ -59,11 +64,17 @@ async fn one_endpoint_of_three_that_lags_lies_or_is_mute_changes_nothing() {
         ("shows another chain", "eth_getBlockByNumber", |block| {
             block["hash"] = format!("0x{}", "ab".repeat(32)).into();
         }),
-        ("stands at block 0", "eth_blockNumber", |number| *number = "0x0".into()),
-        ("is far ahead", "eth_blockNumber", |number| *number = "0xffffffffff".into()),
+        ("stands at block 0", NEWEST, |block| block["number"] = "0x0".into()),
+        ("is far ahead", NEWEST, |block| block["number"] = "0xffffffffff".into()),
+        ("has no newest block", NEWEST, |block| *block = Value::Null),
         ("says that every message was cancelled", "eth_call", |word| *word = format!("0x{}", "0".repeat(64)).into()),
         ("says that nothing was ever sent", "eth_getTransactionCount", |count| *count = "0x0".into()),
-        ("wants all the gas there is", "eth_estimateGas", |gas| *gas = "0xffffff".into()),
+        ("wants all the gas there is", "eth_estimateGas", |gas| *gas = "0xffffffffffffffff".into()),
+        ("wants no gas", "eth_estimateGas", |gas| *gas = "0x0".into()),
+        ("asks a tip of all the ether there is", "eth_maxPriorityFeePerGas", |tip| *tip = MOST.into()),
+        ("asks no tip", "eth_maxPriorityFeePerGas", |tip| *tip = "0x0".into()),
+        ("names a base fee that nobody can double", "eth_getBlockByNumber", |block| block["baseFeePerGas"] = MOST.into()),
+        ("names no base fee", "eth_getBlockByNumber", |block| block["baseFeePerGas"] = "0x0".into()),
         ("says that every transaction failed", "eth_getTransactionReceipt", |receipt| {
             if receipt.is_object() {
                 receipt["status"] = "0x0".into();
@@ -91,6 +102,83 @@ async fn one_endpoint_of_three_that_lags_lies_or_is_mute_changes_nothing() {
     assert_eq!(credited(&world), amounts);
     assert_eq!(world.losses(), []);
     node.stop();
+}
+
+/// One that never advances, and one that is honest and slow: the third has nobody to agree with before the slow one is heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_endpoint_behind_and_a_slow_one_do_not_make_the_head_stand_still() {
+    let test = "one_endpoint_behind_and_a_slow_one_do_not_make_the_head_stand_still";
+    let Some((world, proxies)) = three(test).await else { return };
+    let stuck = world.l1().head().await.unwrap();
+    proxies[0].judge(move |method, params| match method == "eth_getBlockByNumber" && params[0] == "latest" {
+        true => Fate::answer(move |mut answer| {
+            answer["result"]["number"] = format!("{stuck:#x}").into();
+            answer
+        }),
+        false => Fate::Pass,
+    });
+    proxies[1].judge(|_, _| Fate::Slow(Duration::from_millis(600)));
+    let node = world.start();
+    world.until("a head that advances", || node.health().head.is_some_and(|head| head > stuck + 20)).await;
+    world.until("a head that advances again", || node.health().head.is_some_and(|head| head > stuck + 60)).await;
+    world.chain.grow(2, 0);
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    node.stop();
+}
+
+/// What waits is found again by what a quorum says of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_waits_is_taken_up_by_a_node_with_a_lying_endpoint() {
+    let test = "a_transaction_that_waits_is_taken_up_by_a_node_with_a_lying_endpoint";
+    let Some((world, proxies)) = three(test).await else { return };
+    proxies[0].judge(lie("eth_getTransactionByHash", |transaction| {
+        if transaction.is_object() {
+            transaction["maxFeePerGas"] = MOST.into();
+            transaction["maxPriorityFeePerGas"] = MOST.into();
+        }
+    }));
+    world.chain.grow(2, 0);
+    world.anvil.freeze().await;
+    let node = world.start();
+    world.until_state(&node, |state| matches!(state, SubmitterState::Attesting { .. })).await;
+    world.until_waiting().await;
+    world.anvil.mine(1).await;
+    world.until_batch(0, BatchStatus::Submitted).await;
+    world.until_waiting().await;
+    node.stop();
+    let sent = Note::of(&world.chain.store.batch_header(BatchId(0)).unwrap().unwrap()).submit_tx;
+    let node = world.start();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.anvil.waiting().await, 1, "one nonce, one transaction");
+    world.anvil.resume();
+    world.until_batch(0, BatchStatus::Confirmed).await;
+    assert_eq!(node.submission(BatchId(0)).map(|found| found.l1_tx_hash), sent);
+    node.stop();
+}
+
+/// A single endpoint is believed, and still no number of it ends the settler.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_beyond_all_bounds_is_a_state_of_the_submitter_until_it_passes() {
+    let test = "a_price_beyond_all_bounds_is_a_state_of_the_submitter_until_it_passes";
+    let Some(mut world) = World::new(test, 3, 2).await else { return };
+    let proxy = Proxy::start(&world.anvil.url).await;
+    world.config.endpoints = vec![proxy.url.clone()];
+    for (batch, (asked, change)) in [
+        ("eth_maxPriorityFeePerGas", (|tip| *tip = MOST.into()) as fn(&mut Value)),
+        (NEWEST, |block| block["baseFeePerGas"] = MOST.into()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        proxy.judge(lie(asked, change));
+        world.chain.grow(2, 0);
+        let node = world.start();
+        world.until_state(&node, |state| matches!(state, SubmitterState::Failing(why) if why.contains("gas costs"))).await;
+        assert_eq!(world.submitted().await, 2 * batch as u64, "{asked}");
+        proxy.pass();
+        world.until_batch(batch as u64, BatchStatus::Confirmed).await;
+        node.stop();
+    }
 }
 
 /// Two of three lie, each in its own way, or are gone: there is no quorum for anything.

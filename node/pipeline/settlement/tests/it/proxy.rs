@@ -1,8 +1,9 @@
 //! An endpoint between a node and anvil that a test can make behind, mute or lying, or let die in the middle of a request.
 
 use alloy::transports::http::reqwest::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -14,6 +15,10 @@ pub enum Fate {
     Lost,
     /// It gets there, and the answer is lost.
     AnswerLost,
+    /// It gets there, and the answer takes its time.
+    Slow(Duration),
+    /// It never gets there, and this is the result all the same.
+    Instead(Value),
     /// Asked as it is, answered as this says.
     Answer(Box<dyn FnOnce(Value) -> Value + Send>),
 }
@@ -76,20 +81,34 @@ async fn serve(stream: TcpStream, target: String, judge: Arc<Mutex<Judge>>, clie
         if matches!(fate, Fate::Lost) {
             return std::future::pending().await;
         }
+        if let Fate::Instead(result) = &fate {
+            let answer = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+            if write_answer(&mut stream, &answer).await.is_err() {
+                return;
+            }
+            continue;
+        }
         let Ok(answer) = client.post(&target).json(&request).send().await else { return };
         let Ok(answer) = answer.json::<Value>().await else { return };
         let answer = match fate {
             Fate::AnswerLost => return std::future::pending().await,
+            Fate::Slow(time) => {
+                tokio::time::sleep(time).await;
+                answer
+            }
             Fate::Answer(change) => change(answer),
-            Fate::Pass | Fate::Lost => answer,
+            Fate::Pass | Fate::Lost | Fate::Instead(_) => answer,
         };
-        let body = answer.to_string();
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:";
-        let text = format!("{head} {}\r\n\r\n{body}", body.len());
-        if stream.get_mut().write_all(text.as_bytes()).await.is_err() {
+        if write_answer(&mut stream, &answer).await.is_err() {
             return;
         }
     }
+}
+
+async fn write_answer(stream: &mut BufReader<TcpStream>, answer: &Value) -> std::io::Result<()> {
+    let body = answer.to_string();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:";
+    stream.get_mut().write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await
 }
 
 async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Value> {

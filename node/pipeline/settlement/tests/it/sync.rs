@@ -13,7 +13,7 @@ fn sync(world: &World, folder: &tempfile::TempDir, depth: u64) -> Sync {
 
 fn sync_from(world: &World, folder: &tempfile::TempDir, depth: u64, blobs: DataSource) -> Sync {
     Sync {
-        history: History::connect(&world.anvil.url, &world.genesis, blobs).unwrap(),
+        history: History::connect(std::slice::from_ref(&world.anvil.url), 0, &world.genesis, blobs).unwrap(),
         replica: Replica::open(folder.path(), world.genesis.hash()).unwrap(),
         scan_from: 0,
         depth,
@@ -53,6 +53,10 @@ async fn the_state_is_rebuilt_from_an_empty_folder_and_goes_on_where_it_was() {
     assert_eq!((reached.applied, head.batch, head.last_block), (3, BatchId(2), Height(5)));
     let header = world.chain.store.header(Height(5)).unwrap().unwrap();
     assert_eq!((head.root, head.block_hash), (header.block.state_root, header.hash));
+
+    // Asked deeper than it was before, or by somebody who is behind, it says nothing: what is applied stays.
+    let same = round(&world, &folder, world.l1().head().await.unwrap()).await.unwrap();
+    assert_eq!((same.applied, same.head.unwrap().batch), (0, BatchId(2)));
 
     world.chain.grow(4, 7);
     world.until_batch(4, BatchStatus::Confirmed).await;
@@ -154,12 +158,29 @@ async fn a_folder_that_is_behind_or_beside_the_contract_is_refused() {
     // Updates of a contract that is not there.
     let mut genesis = (*world.genesis).clone();
     genesis.settlement.core = L1Address::ethereum([9; 20]);
-    let history = History::connect(&world.anvil.url, &genesis, DataSource::None).unwrap();
+    let history = History::connect(std::slice::from_ref(&world.anvil.url), 0, &genesis, DataSource::None).unwrap();
     let beside = Sync { history, ..sync(&world, &folder, 0) };
     let error = beside.catch_up(|_| {}).await.unwrap_err();
     assert!(matches!(error, SyncError::History(HistoryError::L1(_))) && !error.is_transient(), "{error}");
     drop(beside);
-    let nobody = History::connect("http://127.0.0.1:1", &world.genesis, DataSource::None).unwrap();
+    // A chain of another name, at the same contracts.
+    let mut renamed = (*world.genesis).clone();
+    renamed.chain_id.0 += Felt::ONE;
+    let history = History::connect(std::slice::from_ref(&world.anvil.url), 0, &renamed, DataSource::None).unwrap();
+    let elsewhere = Sync { history, ..sync(&world, &folder, 0) };
+    let error = elsewhere.catch_up(|_| {}).await.unwrap_err();
+    let other = matches!(error, SyncError::History(HistoryError::OtherChain { batch: BatchId(0) }));
+    assert!(other && !error.is_transient(), "{error}");
+    drop(elsewhere);
+    // The same chain, on another layer with the same contracts.
+    let mut moved = (*world.genesis).clone();
+    moved.settlement.layer = SettlementLayer::Ethereum { chain_id: 1, data: DataForm::Calldata };
+    let history = History::connect(std::slice::from_ref(&world.anvil.url), 0, &moved, DataSource::None).unwrap();
+    let beside = Sync { history, ..sync(&world, &folder, 0) };
+    let error = beside.catch_up(|_| {}).await.unwrap_err();
+    assert!(matches!(error, SyncError::History(HistoryError::OtherLayer { .. })) && !error.is_transient(), "{error}");
+    drop(beside);
+    let nobody = History::connect(&["http://127.0.0.1:1".into()], 0, &world.genesis, DataSource::None).unwrap();
     let unanswered = Sync { history: nobody, ..sync(&world, &folder, 0) };
     assert!(unanswered.catch_up(|_| {}).await.unwrap_err().is_transient());
     assert_eq!(unanswered.replica.head().unwrap(), None);

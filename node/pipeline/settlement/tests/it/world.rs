@@ -12,6 +12,7 @@ use keel_ingress::queue::Answer;
 use keel_ingress::{Inbox, InboxCapacity};
 use keel_settlement::ethereum::Keys;
 use keel_settlement::ethereum::dev::{DevKeys, deploy_dev};
+use keel_settlement::protection::{SignatureFile, Statement};
 use keel_settlement::{
     EngineFacts, Handle, L1, MessageState, Parts, SettlementConfig, SettlementKeys, SubmitterState, start,
 };
@@ -20,6 +21,7 @@ use keel_types::*;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Longest wait for anything; far above what any of it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -92,6 +94,8 @@ pub struct World {
     pub received: Arc<Mutex<Received>>,
     pub losses: Losses,
     pub config: SettlementConfig,
+    /// What the attestor's key has signed.
+    pub signatures: TempDir,
     pub keys: Keys,
     pub depositor: PrivateKeySigner,
 }
@@ -115,11 +119,22 @@ impl World {
             guardian: AlloyAddress::ZERO,
         };
         deploy_dev(&anvil.url, &genesis, &dev).await.unwrap();
-        let mut config = SettlementConfig::new(vec![anvil.url.clone()], 20, SettlementKeys::Ethereum(keys.clone()));
+        let (signatures, file) = new_signatures();
+        let mut config = SettlementConfig::new(vec![anvil.url.clone()], 20, SettlementKeys::Ethereum(keys.clone()), file);
         config.limits = BatchLimits { blocks_max: 2, age_ms: 1_000_000, words_max: 100_000 };
         let chain = Chain::new(&genesis);
         let depositor = DEPOSITOR.parse().unwrap();
-        Some(World { anvil, genesis, chain, received: Arc::default(), losses: Arc::default(), config, keys, depositor })
+        Some(World {
+            anvil,
+            genesis,
+            chain,
+            received: Arc::default(),
+            losses: Arc::default(),
+            config,
+            signatures,
+            keys,
+            depositor,
+        })
     }
 
     /// A node's settlement, with a new inbox. What was received before is remembered, as a journal would.
@@ -155,6 +170,17 @@ impl World {
         .await;
     }
 
+    /// Waits until a transaction waits.
+    pub async fn until_waiting(&self) {
+        for _ in 0..500 {
+            if self.anvil.waiting().await > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no transaction came");
+    }
+
     /// The account that sends.
     pub fn submitter(&self) -> AlloyAddress {
         self.keys.submitter.address()
@@ -169,9 +195,13 @@ impl World {
         alloy::hex::encode(selector)
     }
 
-    /// Transactions that the submitter ever got into a block.
+    /// Transactions that the node ever got into a block.
     pub async fn submitted(&self) -> u64 {
-        self.anvil.provider.get_transaction_count(self.keys.submitter.address()).await.unwrap()
+        let mut count = 0;
+        for account in [self.keys.attestor.address(), self.keys.submitter.address()] {
+            count += self.anvil.provider.get_transaction_count(account).await.unwrap();
+        }
+        count
     }
 
     /// The hash of a log's first topic, counted over the whole chain.
@@ -183,6 +213,13 @@ impl World {
     pub fn losses(&self) -> Vec<LossReason> {
         self.losses.lock().unwrap().iter().map(|(reason, _)| *reason).collect()
     }
+}
+
+/// Of a key that has never signed, in a new folder.
+pub fn new_signatures() -> (TempDir, SignatureFile) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = SignatureFile { folder: folder.path().to_owned(), statement: Some(Statement(None)) };
+    (folder, file)
 }
 
 /// What became of a message for our chain, at the newest block.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
-    BatchHeader, BatchStatus, CandleInterval, DepositResult, HistoryWriter, PRUNED_PER_RECORD_MIN, Retention, StoreError,
+    BatchHeader, BatchStatus, CancelledPlace, CandleInterval, DepositResult, HistoryWriter, PRUNED_PER_RECORD_MIN,
+    Retention, StoreError,
 };
 use keel_types::*;
 
@@ -390,6 +391,47 @@ fn one_record_forgets_a_bounded_number_of_rows_and_the_next_go_on() {
     assert_eq!(left(&records), 10);
     records.push(at(3, 2 * DAY_MS + 1, vec![]));
     assert_eq!(left(&records), 0);
+}
+
+#[test]
+fn what_incidents_cancelled_is_found_by_record_by_account_and_by_order_and_never_forgotten() {
+    let cancelled = |n: u64, owner: u64, incident: u32| match update(n, owner, OrderState::Cancelled) {
+        Event::Order(update) => {
+            let incident = IncidentId(incident);
+            Event::Order(OrderUpdate { initiator: Initiator::SafeMode, reason: Reason::SafeMode, incident, ..update })
+        }
+        other => other,
+    };
+    let by_user = update(9, 1, OrderState::Cancelled);
+    let records = [
+        at(1, 1_000, vec![cancelled(1, 1, 1), by_user, cancelled(2, 2, 1), cancelled(3, 1, 1)]),
+        at(2, 2_000, vec![cancelled(4, 1, 1)]),
+        at(3, 3_000, vec![cancelled(5, 1, 2)]),
+        at(4, 9 * 86_400_000, vec![]),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let store = kept_for_a_day(&dir, &records);
+    assert_eq!(store.order(order(1)).unwrap(), None, "history forgot it");
+    let place = |incident, seq, index| CancelledPlace { incident: IncidentId(incident), seq: Seq(seq), index };
+    for (n, expected) in [(1, Some(place(1, 1, 0))), (3, Some(place(1, 1, 2))), (4, Some(place(1, 2, 0))), (9, None)] {
+        assert_eq!(store.cancelled_place(order(n)).unwrap(), expected, "order {n}");
+    }
+    let orders = |updates: Vec<OrderUpdate>| updates.into_iter().map(|update| update.order).collect::<Vec<_>>();
+    assert_eq!(store.cancelling_records(IncidentId(1)).unwrap(), [Seq(1), Seq(2)]);
+    assert_eq!(store.cancelling_records(IncidentId(2)).unwrap(), [Seq(3)]);
+    assert_eq!(store.cancelling_records(IncidentId(3)).unwrap(), []);
+    assert_eq!(orders(store.cancelled_by(IncidentId(1), Seq(1)).unwrap()), [1, 2, 3].map(order));
+    assert_eq!(store.cancelled_at(place(1, 2, 0)).unwrap().unwrap().order, order(4));
+    let (mut found, mut next) = (vec![], None);
+    loop {
+        let page = store.account_cancelled(account(1), IncidentId(1), next.as_deref(), 2).unwrap();
+        found.extend(page.rows.into_iter().map(|row| (row.update.order, row.place)));
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, [(order(4), place(1, 2, 0)), (order(3), place(1, 1, 2)), (order(1), place(1, 1, 0))]);
 }
 
 #[test]

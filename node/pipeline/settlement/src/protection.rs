@@ -22,7 +22,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Newest signatures that stand in the file, 200 bytes each. An older batch is settled long since, or never will be.
+/// Confirmed batches whose signatures stay in the file, 200 bytes each. Of those that are not confirmed all stay: they may be asked for again.
 pub const SIGNED_KEPT: usize = 1_024;
 const FILE: &str = "signed";
 const TEMPORARY: &str = "signed.tmp";
@@ -50,6 +50,29 @@ impl Signed {
 /// `None`: it has never signed. A false statement can make the key sign two facts for one height.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Statement(pub Option<Height>);
+
+/// Where the file of a key is, and what an operator states if it is not there.
+#[derive(Clone, Debug)]
+pub struct SignatureFile {
+    /// Folder of its own.
+    pub folder: PathBuf,
+    pub statement: Option<Statement>,
+}
+
+impl SignatureFile {
+    /// See [Protection::open]. A statement that is not needed, since the file is there, is left aside: it was made for a start before.
+    ///
+    /// # Errors
+    /// See [ProtectionError].
+    pub fn open(&self, genesis: Bytes32, attestor: AttestorId) -> Result<Protection, ProtectionError> {
+        match Protection::open(&self.folder, genesis, attestor, None) {
+            Err(ProtectionError::Missing(_) | ProtectionError::Corrupt { .. }) => {
+                Protection::open(&self.folder, genesis, attestor, self.statement)
+            }
+            opened => opened,
+        }
+    }
+}
 
 impl FromStr for Statement {
     type Err = String;
@@ -159,16 +182,23 @@ impl Protection {
         }
     }
 
+    /// Last blocks of the batches after `batch` that may have been signed (all, without one), ascending: where batches must end that are
+    /// made again.
+    pub fn ends_after(&self, batch: Option<BatchId>) -> impl Iterator<Item = Height> {
+        self.signed.iter().filter(move |signed| batch.is_none_or(|batch| signed.batch > batch)).map(|signed| signed.block)
+    }
+
     /// What was signed last.
     pub fn last(&self) -> Option<Signed> {
         self.signed.back().copied()
     }
 
-    /// Remembers that `asked` may be signed from now on; durable when this returns `Ok`. The same again changes nothing.
+    /// Remembers that `asked` may be signed from now on; durable when this returns `Ok`. The same again changes nothing. Batches before
+    /// `unconfirmed_from` are confirmed: the oldest of them leave the file.
     ///
     /// # Errors
     /// [ProtectionError::OtherFact], [ProtectionError::NotAbove]: must not be signed, nothing changed. A failed write is final.
-    pub fn allow(&mut self, asked: Signed) -> Result<(), ProtectionError> {
+    pub fn allow(&mut self, asked: Signed, unconfirmed_from: BatchId) -> Result<(), ProtectionError> {
         if self.broken {
             return Err(ProtectionError::Sticky);
         }
@@ -185,7 +215,7 @@ impl Protection {
             return Err(ProtectionError::NotAbove { asked: Box::new(asked), batch, block });
         }
         self.signed.push_back(asked);
-        if self.signed.len() > SIGNED_KEPT {
+        while self.signed.len() > SIGNED_KEPT && self.signed[0].batch < unconfirmed_from {
             self.floor = self.floor.max(self.signed.pop_front().map(|oldest| oldest.block));
         }
         self.write()
@@ -261,6 +291,8 @@ fn read_line(line: &str) -> Option<Signed> {
 mod tests {
     use super::*;
 
+    /// Everything that is signed in a test is confirmed.
+    const LATER: BatchId = BatchId(u64::MAX);
     const GENESIS: Bytes32 = Bytes32([7; 32]);
 
     fn attestor() -> AttestorId {
@@ -278,9 +310,9 @@ mod tests {
     fn one_fact_for_a_batch_and_for_a_height_and_never_a_lower_one_also_after_reopening() {
         let dir = tempfile::tempdir().unwrap();
         let mut protection = open(dir.path(), Some(Statement(None))).unwrap();
-        protection.allow(entry(0, 9, 1)).unwrap();
-        protection.allow(entry(1, 19, 2)).unwrap();
-        protection.allow(entry(3, 39, 3)).unwrap();
+        protection.allow(entry(0, 9, 1), LATER).unwrap();
+        protection.allow(entry(1, 19, 2), LATER).unwrap();
+        protection.allow(entry(3, 39, 3), LATER).unwrap();
         for reopened in [false, true] {
             if reopened {
                 drop(protection);
@@ -288,7 +320,7 @@ mod tests {
             }
             let before = std::fs::read(dir.path().join(FILE)).unwrap();
             for again in [entry(0, 9, 1), entry(1, 19, 2), entry(3, 39, 3)] {
-                protection.allow(again).unwrap();
+                protection.allow(again, LATER).unwrap();
             }
             for (asked, what) in [
                 (entry(3, 39, 9), "another fact for a batch"),
@@ -297,16 +329,16 @@ mod tests {
                 (entry(4, 39, 9), "another batch for a height"),
                 (entry(1, 19, 3), "another fact for an earlier batch"),
             ] {
-                assert!(matches!(protection.allow(asked), Err(ProtectionError::OtherFact { .. })), "{what}");
+                assert!(matches!(protection.allow(asked, LATER), Err(ProtectionError::OtherFact { .. })), "{what}");
             }
             for (asked, what) in
                 [(entry(2, 29, 9), "between two"), (entry(4, 38, 9), "a lower height"), (entry(2, 49, 9), "a lower batch")]
             {
-                assert!(matches!(protection.allow(asked), Err(ProtectionError::NotAbove { .. })), "{what}");
+                assert!(matches!(protection.allow(asked, LATER), Err(ProtectionError::NotAbove { .. })), "{what}");
             }
             assert_eq!(std::fs::read(dir.path().join(FILE)).unwrap(), before);
         }
-        protection.allow(entry(4, 40, 9)).unwrap();
+        protection.allow(entry(4, 40, 9), LATER).unwrap();
     }
 
     #[test]
@@ -314,7 +346,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(open(dir.path(), None), Err(ProtectionError::Missing(_))));
         let mut protection = open(dir.path(), Some(Statement(None))).unwrap();
-        protection.allow(entry(0, 9, 1)).unwrap();
+        protection.allow(entry(0, 9, 1), LATER).unwrap();
         drop(protection);
         assert!(matches!(open(dir.path(), Some(Statement(None))), Err(ProtectionError::StatementNotNeeded(_))));
 
@@ -330,8 +362,8 @@ mod tests {
             assert!(matches!(open(dir.path(), None), Err(ProtectionError::Corrupt { .. })), "changed at {at}");
         }
         let mut protection = open(dir.path(), Some(Statement(Some(Height(9))))).unwrap();
-        assert!(matches!(protection.allow(entry(0, 9, 1)), Err(ProtectionError::NotAbove { .. })));
-        protection.allow(entry(1, 10, 2)).unwrap();
+        assert!(matches!(protection.allow(entry(0, 9, 1), LATER), Err(ProtectionError::NotAbove { .. })));
+        protection.allow(entry(1, 10, 2), LATER).unwrap();
         assert!(dir.path().join("signed.damaged").exists());
     }
 
@@ -362,13 +394,17 @@ mod tests {
             }
         }
         protection.signed.pop_back();
-        protection.allow(entry(count - 1, (count - 1) * 10, 1)).unwrap();
-        protection.allow(entry(count, count * 10, 1)).unwrap();
+        protection.allow(entry(count - 1, (count - 1) * 10, 1), LATER).unwrap();
+        // What is not confirmed may have to be signed again: it stays.
+        protection.allow(entry(count, count * 10, 1), BatchId(3)).unwrap();
+        assert_eq!(protection.signed.len(), SIGNED_KEPT + 1);
+        protection.allow(entry(3, 30, 1), BatchId(3)).unwrap();
+        protection.allow(entry(count + 1, (count + 1) * 10, 1), BatchId(5)).unwrap();
         drop(protection);
         let mut protection = open(dir.path(), None).unwrap();
         assert_eq!(protection.signed.len(), SIGNED_KEPT);
-        assert_eq!(protection.floor, Some(Height(30)));
-        assert!(matches!(protection.allow(entry(3, 30, 1)), Err(ProtectionError::NotAbove { .. })));
+        assert_eq!(protection.floor, Some(Height(40)));
+        assert!(matches!(protection.allow(entry(3, 30, 1), LATER), Err(ProtectionError::NotAbove { .. })));
     }
 
     #[test]
@@ -377,7 +413,7 @@ mod tests {
         let mut protection = open(dir.path(), Some(Statement(None))).unwrap();
         // A folder stands where the file is written.
         std::fs::create_dir(dir.path().join(TEMPORARY)).unwrap();
-        assert!(matches!(protection.allow(entry(0, 9, 1)), Err(ProtectionError::Io { .. })));
-        assert!(matches!(protection.allow(entry(0, 9, 1)), Err(ProtectionError::Sticky)));
+        assert!(matches!(protection.allow(entry(0, 9, 1), LATER), Err(ProtectionError::Io { .. })));
+        assert!(matches!(protection.allow(entry(0, 9, 1), LATER), Err(ProtectionError::Sticky)));
     }
 }
