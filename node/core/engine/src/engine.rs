@@ -43,6 +43,13 @@ pub struct PhaseState {
     pub grace_until: Ts,
 }
 
+/// A time in which positions as they stood at an incident are not liquidated. [spec safe-mode, Reopening]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Grace {
+    pub from: Ts,
+    pub until: Ts,
+}
+
 /// The part of the state that is neither an account nor a market.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Globals {
@@ -59,6 +66,8 @@ pub(crate) struct Globals {
     pub phase: PhaseState,
     /// Operators that resumed the running incident, each once.
     pub operators: Vec<u8>,
+    /// The graces of the last 24 hours, the oldest first.
+    pub graces: Vec<Grace>,
     /// Prices taken into use so far.
     pub marks: u64,
     /// When the last of a perpetual was.
@@ -168,6 +177,7 @@ impl Engine {
             withdrawals: 0,
             phase,
             operators: Vec::new(),
+            graces: Vec::new(),
             marks: 0,
             mark_ts: Ts(0),
             fund_marks: 0,

@@ -9,7 +9,7 @@
 //! | tag | sections, in this order | bytes: borsh of |
 //! |---|---|---|
 //! | 1 rules | one, number 0 | genesis hash |
-//! | 2 globals | one, number 0 | seq, ts, height, batches, withdrawals, phase, operators; marks counted; consumed messages; incidents; liquidations begun; accounts out of grace; number of accounts; number of tag 7 |
+//! | 2 globals | one, number 0 | seq, ts, height, batches, withdrawals, phase, operators, graces; marks counted; consumed messages; incidents; liquidations begun; accounts out of grace; number of accounts; number of tag 7 |
 //! | 3 totals | one, number 0 | deposited and withdrawn of each asset |
 //! | 4 market | one per market | prices, reports, hold, trades, open interest, funding |
 //! | 5 book | one per market | orders in (side, price, time) order: buys, then sells; rising price; the queue |
@@ -40,7 +40,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 /// Version of the encoding, in every snapshot and digest.
-pub const SNAPSHOT_VERSION: u32 = 2;
+pub const SNAPSHOT_VERSION: u32 = 3;
 const SNAPSHOT_MAGIC: &[u8; 8] = b"KEELSNAP";
 const DIGEST_DOMAIN: &[u8] = b"KEEL_ENGINE_DIGEST";
 /// Accounts in one section: few enough to hash again when one changes, many enough that sections are few.

@@ -66,13 +66,15 @@ impl Engine {
         known.into_iter().flatten().chain(placed)
     }
 
-    /// Margin as it counts for new risk: in a grace without profit on paper.
+    /// Margin as it counts for new risk: until the grace after an incident is over, without profit on paper.
     fn counted(&self, margin: Margin) -> Margin {
         if self.in_grace() { margin.without_profit() } else { margin }
     }
 
+    /// Whether an incident runs, or the grace after one: profit on paper backs nothing then, for no market that made it is known to be
+    /// sound. [spec safe-mode, Reopening]
     pub(crate) fn in_grace(&self) -> bool {
-        self.now.ts < self.now.phase.grace_until
+        self.now.phase.phase != Phase::Open || self.now.ts < self.now.phase.grace_until
     }
 
     /// Whether the account covers its initial margin.
@@ -117,7 +119,7 @@ impl Engine {
         if self.is_held_back(taker.account) && (after.initial > before.initial || self.has_opened(taker)) {
             return Err(Reject::MarketHeld);
         }
-        if after.initial > before.initial && (self.in_grace() || self.now.phase.phase == Phase::ReduceOnly) {
+        if after.initial > before.initial && self.in_grace() {
             self.plan.ungraced = Some(taker.account);
         }
         // The third rule costs a second look, and is needed rarely.
@@ -168,7 +170,8 @@ impl Engine {
     }
 
     /// Most quote quantums the account may take out. Before OPEN each market counts at the worse of the mark before the incident and
-    /// the oracle of now; in a grace profit on paper does not count. [spec exchange, Perpetuals; spec safe-mode, Reopening]
+    /// the oracle of now; until the grace after it is over profit on paper does not count. [spec exchange, Perpetuals; spec safe-mode,
+    /// Reopening]
     pub(crate) fn withdrawable(&self, account: u32) -> i128 {
         if self.now.phase.phase == Phase::Open {
             return keel_ledger::withdrawable(&self.margin(account), self.in_grace());
@@ -184,7 +187,7 @@ impl Engine {
             let (last_good, fresh) = (at(state.mark_before_incident), at(state.oracle));
             if last_good.unrealized - last_good.initial < fresh.unrealized - fresh.initial { last_good } else { fresh }
         });
-        keel_ledger::withdrawable(&worst, false)
+        keel_ledger::withdrawable(&worst, true)
     }
 
     /// Cancels reduce-only orders in a market beyond what their account can still reduce, most passive first, for every account the

@@ -51,6 +51,15 @@ impl Engine {
             state.funding_ts = now;
         }
     }
+
+    /// The exchange opens: time begins to count now, and what the book said before the incident is no rate of today.
+    pub(super) fn restart_funding(&mut self) {
+        for n in 0..self.rules.perpetuals.len() {
+            let state = self.markets.edit(u32::from(self.rules.perpetuals[n].0));
+            state.funding_rate = 0;
+            state.funding_ts = self.now.ts;
+        }
+    }
 }
 
 /// Moves the index by rate x oracle x time, to the last part of a quantum. A gap over 30 s counts as no time.

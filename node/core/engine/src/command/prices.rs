@@ -105,7 +105,7 @@ impl Engine {
         let now = self.now.ts;
         // Outside OPEN and in the grace after it the book says nothing yet: the first liquidations are on a mark built from oracle alone.
         // [spec safe-mode, Reopening]
-        let trusts_book = self.now.phase.phase == Phase::Open && !self.in_grace();
+        let trusts_book = !self.in_grace();
         let book = trusts_book.then(|| &self.books[usize::from(market.0)]);
         let perpetual = self.rules.perpetuals.contains(&market);
         let state = self.markets.edit(u32::from(market.0));

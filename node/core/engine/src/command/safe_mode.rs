@@ -1,10 +1,14 @@
 use super::cancel::Ending;
 use crate::Engine;
+use crate::engine::Grace;
 use keel_types::*;
 
-/// Bounds of the grace after an incident: the downtime, at least and at most this. [spec safe-mode, Reopening]
+/// The grace after an incident is as long as the downtime, and at least this. [spec safe-mode, Reopening]
 const GRACE_MS_MIN: u64 = 120_000;
+/// Most grace in [GRACE_PERIOD_MS], but for the least that follows every incident. The rule is for each account; counted for all of them
+/// at once, no account has more. [spec safe-mode, Reopening]
 const GRACE_MS_MAX: u64 = 1_800_000;
+const GRACE_PERIOD_MS: u64 = 24 * 3_600_000;
 /// Distinct operators that must resume an incident with INVARIANT_BROKEN. [spec safe-mode, What can lose sync]
 const OPERATORS_INVARIANT_BROKEN: usize = 2;
 
@@ -30,6 +34,7 @@ impl Engine {
         }
         if !running {
             self.now.phase.halted_since = self.now.ts;
+            self.end_grace();
             self.note_marks();
         }
         // A new loss takes an operator's word back: it was given without knowing of this.
@@ -104,12 +109,31 @@ impl Engine {
                 self.plan.incident = Some(IncidentValue { integrity_report: c.integrity_report, ..last });
             }
             Phase::Open => {
-                let down_ms = (self.now.ts.0 - self.now.phase.halted_since.0) / 1_000_000;
-                self.now.phase.grace_until = self.now.ts.plus_ms(down_ms.clamp(GRACE_MS_MIN, GRACE_MS_MAX));
+                self.now.phase.grace_until = self.begin_grace();
+                self.restart_funding();
             }
             Phase::Halted | Phase::ReadOnly | Phase::ReduceOnly => {}
         }
         self.plan.events.push(Event::PhaseChanged { incident: c.incident, from, to: c.phase });
+    }
+
+    /// Begins the grace of the incident that ends now; until when it lasts.
+    fn begin_grace(&mut self) -> Ts {
+        let now = self.now.ts;
+        let period = Ts::from_ms(now.ms().saturating_sub(GRACE_PERIOD_MS));
+        self.now.graces.retain(|grace| grace.until > period);
+        let spent_ms: u64 = self.now.graces.iter().map(|grace| grace.until.ms() - grace.from.max(period).ms()).sum();
+        let down_ms = now.ms() - self.now.phase.halted_since.ms();
+        let until = now.plus_ms(down_ms.min(GRACE_MS_MAX.saturating_sub(spent_ms)).max(GRACE_MS_MIN));
+        self.now.graces.push(Grace { from: now, until });
+        until
+    }
+
+    /// What is left of a grace that a new incident ends was not had.
+    fn end_grace(&mut self) {
+        if let Some(last) = self.now.graces.last_mut() {
+            last.until = last.until.min(self.now.ts);
+        }
     }
 
     /// An operator's word. INVARIANT_BROKEN needs that of two.

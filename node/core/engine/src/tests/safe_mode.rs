@@ -1,5 +1,7 @@
 use super::check;
+use super::world::{World, genesis};
 use expect_test::expect;
+use keel_types::*;
 
 #[test]
 fn every_order_is_cancelled_in_market_side_price_time_order() {
@@ -212,4 +214,94 @@ fn a_grace_after_reopening_ignores_profit_on_paper() {
             #16 price of 2 100
             #17 a buy 10 @ 99 perp OPEN"#]],
     );
+}
+
+#[test]
+fn profit_on_paper_leaves_with_nobody_before_open_and_backs_no_new_position() {
+    // Long 100 at 100, marked 104 before and after the incident: 400 of profit that no trade has shown to be there.
+    check(
+        "a buy 100 @ 100 perp | b sell 100 @ 100 perp | price perp 104 | halt OPERATOR | price perp 104
+         phase READ_ONLY | phase SPOT | show a | a withdraw 8953 USDC | a withdraw 8900 USDC
+         phase REDUCE_ONLY | a buy 10 @ 103.9 perp post | b sell 10 @ 104.1 perp post",
+        expect![[r#"
+            #1 a buy 100 @ 100 perp OPEN
+            #2 fill 1 100 @ 100: maker a fee 2, taker b fee 5
+            #2 a buy 100 @ 100 perp FILLED
+            #2 b sell 100 @ 100 perp FILLED
+            #3 price of 1 104
+            #4 safe mode 1 OPERATOR cancelled 0
+            #4 OPEN -> HALTED
+            #6 HALTED -> READ_ONLY
+            #7 READ_ONLY -> SPOT
+            #8 a 9998 USDC 100 ETH; perp 100 cost 10000; AV 10398 IMR 1045.2 MMR 525.2
+            #9 a rejected: INSUFFICIENT_MARGIN
+            #10 a withdrew 8900 as 8900000000 units, id 1
+            #11 SPOT -> REDUCE_ONLY
+            #12 a rejected: INSUFFICIENT_MARGIN
+            #13 b sell 10 @ 104.1 perp OPEN"#]],
+    );
+}
+
+#[test]
+fn funding_of_an_opening_counts_from_there_and_at_no_rate_from_before() {
+    check(
+        "a buy 100 @ 100 perp | b sell 100 @ 100 perp | c buy 20 @ 101 perp | wait 5s | oracle perp 100 | tick | show funding perp
+         halt OPERATOR | phase READ_ONLY | phase SPOT | wait 4s | oracle perp 100 | phase REDUCE_ONLY | phase OPEN
+         wait 4.999s | oracle perp 100 | tick | show funding perp
+         wait 5s | oracle perp 100 | tick | show funding perp",
+        expect![[r#"
+            #1 a buy 100 @ 100 perp OPEN
+            #2 fill 1 100 @ 100: maker a fee 2, taker b fee 5
+            #2 a buy 100 @ 100 perp FILLED
+            #2 b sell 100 @ 100 perp FILLED
+            #3 c buy 20 @ 101 perp OPEN
+            #6 funding of 1 at 950000, index 0
+            #6 funding of 2 at 10000, index 0
+            #7 perp index 0 F 0
+            #8 c buy 20 @ 101 perp CANCELLED SAFE_MODE by SAFE_MODE incident 1
+            #8 safe mode 1 OPERATOR cancelled 1
+            #8 OPEN -> HALTED
+            #9 HALTED -> READ_ONLY
+            #10 READ_ONLY -> SPOT
+            #13 SPOT -> REDUCE_ONLY
+            #14 REDUCE_ONLY -> OPEN
+            #17 funding of 1 at 10000, index 0
+            #18 perp index 0 F 0
+            #21 funding of 1 at 10000, index 0.00000173
+            #22 perp index 173 F 0"#]],
+    );
+}
+
+/// Each line: how long the venue was up before an incident and how long the incident ran, in minutes; then the grace after it, in seconds.
+#[test]
+fn a_day_has_half_an_hour_of_grace_and_each_incident_two_minutes_at_least() {
+    let mut world = World::funded(genesis());
+    for (n, (up, down, grace)) in [
+        (10, 1, 120),
+        (10, 20, 1_200),
+        // 2 and 20 minutes were had: 8 are left.
+        (30, 20, 480),
+        (10, 20, 120),
+        // The first has left the day; those of 20, 8 and 2 minutes have not: none is left.
+        (24 * 60 - 112, 20, 120),
+        // Two days later.
+        (48 * 60, 300, 1_800),
+        // The new incident ended it after 10 minutes: 20 are left.
+        (10, 300, 1_200),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let incident = IncidentId(n as u32 + 1);
+        world.now = world.now.plus_ms(up * 60_000);
+        let reasons = LossReasons::of(LossReason::OracleStale);
+        world.apply(Command::EnterSafeMode(EnterSafeMode { incident, reasons, observed_ts: world.now }));
+        world.now = world.now.plus_ms(down * 60_000);
+        for phase in [Phase::ReadOnly, Phase::Spot, Phase::ReduceOnly, Phase::Open] {
+            let integrity_report = if phase == Phase::Spot { Bytes32([7; 32]) } else { Bytes32::default() };
+            world.apply(Command::SetPhase(SetPhase { incident, phase, post_only_until: Ts(0), integrity_report }));
+        }
+        let until = world.engine.phase().grace_until;
+        assert_eq!((until.0 - world.now.0) / 1_000_000_000, grace, "incident {}", n + 1);
+    }
 }
