@@ -212,17 +212,21 @@ async fn open(
 enum Ended {
     Gone,
     Failed(JournalError),
+    /// A page is no JSON: a bug.
+    Unwritable,
 }
 
 async fn pump(sink: &SubscriptionSink, journal: &JournalReader, mut from: Seq) -> Ended {
+    // Every record that begins at or before this one has been sent.
+    let mut sent = Seq(from.0 - 1);
     loop {
-        while journal.durable() < from {
+        while journal.durable() <= sent {
             tokio::select! {
                 () = sink.closed() => return Ended::Gone,
                 () = tokio::time::sleep(JOURNAL_LOOKED_AT_EVERY) => {}
             }
         }
-        let reader = journal.clone();
+        let (reader, durable) = (journal.clone(), journal.durable());
         let page = match blocking(move || {
             reader.page(from, JOURNAL_PAGE_BYTES_MAX).map(|page| (next(&page), render(&page, reader.durable())))
         })
@@ -231,11 +235,17 @@ async fn pump(sink: &SubscriptionSink, journal: &JournalReader, mut from: Seq) -
             Ok(page) => page,
             Err(error) => return Ended::Failed(error),
         };
-        let (Some(next), Some(message)) = page else { return Ended::Gone };
-        if sink.send(message).await.is_err() {
-            return Ended::Gone;
+        match page {
+            // `from` is the second command of the last record: nothing begins there.
+            (None, _) => sent = durable,
+            (Some(next), Some(message)) => {
+                if sink.send(message).await.is_err() {
+                    return Ended::Gone;
+                }
+                (from, sent) = (next, Seq(next.0 - 1));
+            }
+            (Some(_), None) => return Ended::Unwritable,
         }
-        from = next;
     }
 }
 

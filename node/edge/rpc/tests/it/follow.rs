@@ -88,6 +88,18 @@ fn a_follower_gets_every_record_as_it_was_written_from_any_record_on() {
 }
 
 #[test]
+fn a_follower_at_the_end_waits_for_the_next_record_however_many_commands_the_last_one_had() {
+    let node = Node::start();
+    let mut follower = follow(&node, FOLLOWER_SECRET, 1).expect("followed");
+    for commands in [1, 3, 2, 7, 1, 5] {
+        let written = append(&node, [commands]);
+        assert_eq!(take(&mut follower, 1), written);
+        // Longer than the stream takes to look again.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
 fn a_follower_that_does_not_read_holds_back_nobody_and_goes_on_where_it_was() {
     let node = Node::start();
     let mut slow = follow(&node, FOLLOWER_SECRET, 1).expect("followed");
