@@ -1,6 +1,7 @@
 //! Scenarios: a script of short steps in, the events as text out. `world.rs` is the only file that touches the engine's API.
 
 mod chain;
+mod halts;
 mod liquidation;
 mod matching;
 mod money;

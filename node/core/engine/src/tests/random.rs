@@ -27,7 +27,7 @@ impl Random {
 }
 
 /// Where the stream is: a wandering price per market, and messages sent so far.
-struct Stream {
+pub struct Stream {
     random: Random,
     prices: [u64; 3],
     sent: Vec<Command>,
@@ -36,7 +36,7 @@ struct Stream {
 const MARKETS: [MarketId; 3] = [SPOT, PERP, PERP_B];
 
 impl Stream {
-    fn command(&mut self, world: &mut World) -> Command {
+    pub fn command(&mut self, world: &mut World) -> Command {
         if self.random.one_in(3) {
             world.now = world.now.plus_ms(self.random.below(400));
         }
@@ -293,8 +293,8 @@ fn commands_wanted() -> usize {
 /// Every so many commands the engine is replaced by one restored from its snapshot.
 const RESTORE_EVERY: usize = 1_500;
 
-/// One stream: invariants after every command, a restored engine that goes on alike, a replay that gives the same.
-fn run(seed: u64, commands: usize) -> World {
+/// A venue of eight traders and a poor insurance fund, and what comes to it.
+pub fn venue(seed: u64) -> (World, Stream) {
     let mut rules = genesis();
     rules.limits.orders_per_account_market = 12;
     rules.limits.nonces_per_account = 400;
@@ -314,7 +314,12 @@ fn run(seed: u64, commands: usize) -> World {
     let fund = world.genesis.insurance_account;
     let seed_of_fund = world.deposit_to(fund, QUOTE, i128::from(100 * UNIT));
     world.apply_fast(seed_of_fund);
-    let mut stream = Stream { random: Random(seed), prices: [10_000; 3], sent: Vec::new() };
+    (world, Stream { random: Random(seed), prices: [10_000; 3], sent: Vec::new() })
+}
+
+/// One stream: invariants after every command, a restored engine that goes on alike, a replay that gives the same.
+fn run(seed: u64, commands: usize) -> World {
+    let (mut world, mut stream) = venue(seed);
     let mut twin = Engine::restore(&world.genesis, &world.engine.snapshot()).expect("restores");
     for n in 0..commands {
         let command = stream.command(&mut world);
