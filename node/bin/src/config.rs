@@ -129,7 +129,10 @@ pub enum GuardProfile {
 pub struct Ingress {
     /// Threads that check signatures; 0 = cores - 1, at least 1.
     pub signature_workers: usize,
-    /// Budgets per connection and account are multiplied by this. 1 in production; load tests raise it.
+    /// Orders that are admitted per second, of all accounts together: a tenth of it in SPOT and REDUCE_ONLY and when OPEN begins, all of it
+    /// `guard.custom.phases.ramp_ms` later. Cancels are exempt.
+    pub orders_per_second: u64,
+    /// Budgets per connection and account, and `orders_per_second`, are multiplied by this. 1 in production; load tests raise it.
     pub budget_factor: u32,
 }
 
@@ -226,7 +229,7 @@ impl Default for Guard {
 
 impl Default for Ingress {
     fn default() -> Self {
-        Ingress { signature_workers: 0, budget_factor: 1 }
+        Ingress { signature_workers: 0, orders_per_second: 10_000, budget_factor: 1 }
     }
 }
 
@@ -350,6 +353,7 @@ fn validate(config: &Config) -> anyhow::Result<()> {
     }
     within("history.retention_days", config.history.retention_days.into(), 0, 36_500)?;
     config.history.validate()?;
+    within("ingress.orders_per_second", config.ingress.orders_per_second, 1, 1_000_000_000)?;
     within("ingress.budget_factor", config.ingress.budget_factor.into(), 1, 1_000_000)?;
     anyhow::ensure!(
         config.rpc.listen != config.rpc.admin_listen || config.rpc.listen.port() == 0,
@@ -398,6 +402,7 @@ mod tests {
             ("", &["history.state_blocks=9999"], "history.state_blocks"),
             ("[history]\nproof_blocks = 0\nstate_blocks = 100", &[], "history.state_blocks"),
             ("[guard]\nprofile = \"hasty\"", &[], "guard.profile"),
+            ("", &["ingress.orders_per_second=0"], "ingress.orders_per_second"),
         ] {
             let message = error(toml, sets);
             assert!(message.contains(named), "{message:?} does not name {named}");

@@ -19,7 +19,7 @@ use keel_engine::Engine;
 use keel_feeds::{FeedsSeed, Published, ReleaseSender, Sink, View, start_feeds, start_history, start_releaser};
 use keel_ingress::budget::BudgetConfig;
 use keel_ingress::pool::PoolConfig;
-use keel_ingress::{Inbox, InboxCapacity, Ingress, IngressConfig};
+use keel_ingress::{Inbox, InboxCapacity, Ingress, IngressConfig, RampConfig};
 use keel_journal::{Journal, LocalJournal, Tail};
 use keel_rpc::{AdminConfig, FollowerConfig, JwtSecret, RpcContext};
 use keel_sequencer::{Clock, Control, Outputs, Sequencer, SnapshotDue, Start, Stop, recover};
@@ -366,5 +366,9 @@ fn ingress_config(config: &Config) -> IngressConfig {
     if config.ingress.signature_workers > 0 {
         pool.workers = config.ingress.signature_workers;
     }
-    IngressConfig { pool, connection: raised(BudgetConfig::CONNECTION), account: raised(BudgetConfig::ACCOUNT) }
+    let ramp = RampConfig {
+        orders_per_second: config.ingress.orders_per_second * factor,
+        ramp_ms: config.guard.config().phases.ramp_ms,
+    };
+    IngressConfig { pool, connection: raised(BudgetConfig::CONNECTION), account: raised(BudgetConfig::ACCOUNT), ramp }
 }

@@ -1,5 +1,5 @@
 use crate::view::{PhaseView, Position, View};
-use keel_ingress::KeyDirectory;
+use keel_ingress::{KeyDirectory, Opening};
 use keel_types::{Address, Released, StarkKey, Ts};
 use std::sync::{Arc, RwLock};
 
@@ -41,5 +41,9 @@ impl KeyDirectory for Published {
     }
     fn session_key_expiry(&self, account: Address, key: StarkKey) -> Option<Ts> {
         self.read(|view| view.account(account)?.session_keys.get(&key).map(|terms| terms.expiry))
+    }
+    fn opening(&self) -> Opening {
+        let PhaseView { phase, since, .. } = self.phase();
+        Opening { phase, since }
     }
 }

@@ -69,11 +69,19 @@ pub struct PhaseTimings {
     pub spot_ms: u64,
     /// Healthy REDUCE_ONLY before OPEN.
     pub reduce_only_ms: u64,
+    /// From 10% of the rate of orders, at OPEN, to all of it.
+    pub ramp_ms: u64,
 }
 
 impl Default for PhaseTimings {
     fn default() -> Self {
-        PhaseTimings { spot_oracle_fresh_ms: 60_000, spot_post_only_ms: 60_000, spot_ms: 60_000, reduce_only_ms: 120_000 }
+        PhaseTimings {
+            spot_oracle_fresh_ms: 60_000,
+            spot_post_only_ms: 60_000,
+            spot_ms: 60_000,
+            reduce_only_ms: 120_000,
+            ramp_ms: 60_000,
+        }
     }
 }
 
@@ -96,6 +104,7 @@ impl Config {
                 spot_post_only_ms: 1_000,
                 spot_ms: 1_500,
                 reduce_only_ms: 1_500,
+                ramp_ms: 3_000,
             },
         }
     }

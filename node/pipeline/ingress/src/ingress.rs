@@ -7,6 +7,7 @@ use crate::error::IngressError;
 use crate::message::{Message, MessageKind, SessionCancel};
 use crate::pool::{Deliver, Pool, PoolConfig, PoolFull, PoolLane, Work};
 use crate::queue::{Answer, Inbox};
+use crate::ramp::{Opening, Ramp, RampConfig};
 use crate::register::check_account;
 use crate::snip12::{self, Domain, message_hash};
 use crate::verify::{Verifier, validate_key};
@@ -42,12 +43,14 @@ impl ConnectionId {
     }
 }
 
-/// The published keys: what was durable when the question was asked.
+/// The published keys and the phase: what was durable when the question was asked.
 pub trait KeyDirectory: Send + Sync {
     /// Main key of a registered account.
     fn key(&self, account: Address) -> Option<StarkKey>;
     /// Until when a session key of the account may sign; `None` when it was never granted or is revoked.
     fn session_key_expiry(&self, account: Address, key: StarkKey) -> Option<Ts>;
+    /// Which phase the venue is in.
+    fn opening(&self) -> Opening;
 }
 
 /// Sizes of the way in.
@@ -58,11 +61,18 @@ pub struct IngressConfig {
     pub connection: BudgetConfig,
     /// Per account, over all connections.
     pub account: BudgetConfig,
+    /// Of all accounts together.
+    pub ramp: RampConfig,
 }
 
 impl Default for IngressConfig {
     fn default() -> Self {
-        IngressConfig { pool: PoolConfig::default(), connection: BudgetConfig::CONNECTION, account: BudgetConfig::ACCOUNT }
+        IngressConfig {
+            pool: PoolConfig::default(),
+            connection: BudgetConfig::CONNECTION,
+            account: BudgetConfig::ACCOUNT,
+            ramp: RampConfig::default(),
+        }
     }
 }
 
@@ -145,6 +155,7 @@ struct Shared {
 struct BudgetsOfAll {
     connections: Budgets<ConnectionId>,
     accounts: Budgets<Address>,
+    orders: Ramp,
 }
 
 impl Shared {
@@ -235,7 +246,11 @@ impl Shared {
 impl Ingress {
     /// Starts the pool. `genesis` names markets, assets, templates and publishers.
     pub fn new(config: IngressConfig, genesis: Arc<Genesis>, keys: Arc<dyn KeyDirectory>, inbox: Inbox) -> Ingress {
-        let budgets = BudgetsOfAll { connections: Budgets::new(config.connection), accounts: Budgets::new(config.account) };
+        let budgets = BudgetsOfAll {
+            connections: Budgets::new(config.connection),
+            accounts: Budgets::new(config.account),
+            orders: Ramp::new(config.ramp),
+        };
         let shared = Shared {
             domain: Domain::new(genesis.chain_id.0),
             genesis,
@@ -275,6 +290,9 @@ impl Ingress {
         if !method.is_supported() {
             return Err(IngressError::NotYetSupported);
         }
+        if method.is_order() && !shared.budgets().orders.admits(shared.keys.opening(), now_ms) {
+            return Err(IngressError::Overloaded);
+        }
         let request = decode::signed_request(method, &params, shared.template_default())?;
         // For its errors only: an unknown name should not cost a signature check. The hash comes later.
         request.message.to_command(&shared.genesis, MessageHash::default(), StarkKey::default())?;
@@ -287,7 +305,11 @@ impl Ingress {
         let lane = if method.is_cancel() { PoolLane::Cancel } else { PoolLane::Order };
         let check = move |shared: &Shared| {
             let command = shared.check_signature(&request, &key)?;
-            shared.budgets().accounts.charge(account, cost, now_ms);
+            let mut budgets = shared.budgets();
+            if method.is_order() && !budgets.orders.take(shared.keys.opening(), now_ms) {
+                return Err(IngressError::Overloaded);
+            }
+            budgets.accounts.charge(account, cost, now_ms);
             Ok(command)
         };
         let verdict = self.check_and_queue(lane, (connection, account), now_ms, check)?;

@@ -278,6 +278,11 @@ impl MessageKind {
         matches!(self, MessageKind::CancelOrder | MessageKind::CancelAll | MessageKind::ScheduleCancel)
     }
 
+    /// Whether it brings orders: what an opening lets in slowly. [spec safe-mode, Reopening]
+    pub fn is_order(self) -> bool {
+        matches!(self, MessageKind::Order | MessageKind::ModifyOrder | MessageKind::RestoreOrders)
+    }
+
     /// SNIP-12 type hash, computed once.
     pub fn type_hash(self) -> Felt {
         static HASHES: LazyLock<Vec<Felt>> =

@@ -3,7 +3,9 @@
 use crate::common::*;
 use keel_ingress::budget::{BudgetConfig, COST_BAD_SIGNATURE};
 use keel_ingress::pool::PoolConfig;
-use keel_ingress::{Answer, ConnectionId, InboxCapacity, IngressConfig, IngressError, MessageKind, Shed, client};
+use keel_ingress::{
+    Answer, ConnectionId, InboxCapacity, IngressConfig, IngressError, MessageKind, Opening, RampConfig, Shed, client,
+};
 use keel_types::*;
 use serde_json::{Value, json};
 
@@ -12,6 +14,7 @@ fn small(connection: u64, account: u64) -> IngressConfig {
         pool: PoolConfig { workers: 1, lane_capacity: 64 },
         connection: BudgetConfig { burst: connection, per_second: 1, keys_max: 100 },
         account: BudgetConfig { burst: account, per_second: 1, keys_max: 100 },
+        ramp: RampConfig::default(),
     }
 }
 
@@ -311,4 +314,25 @@ fn peers_share_a_budget_by_address_and_ipv6_by_network() {
     assert_ne!(id("10.0.0.1"), id("10.0.0.2"));
     assert_eq!(id("2001:db8:1:2::1"), id("2001:db8:1:2:ffff::9"));
     assert_ne!(id("2001:db8:1:2::1"), id("2001:db8:1:3::1"));
+}
+
+#[tokio::test]
+async fn an_opening_lets_a_tenth_of_the_rate_in_and_every_cancel_and_a_bad_signature_uses_nothing_up() {
+    let ramp = RampConfig { orders_per_second: 200, ramp_ms: 60_000 };
+    let config = IngressConfig { ramp, ..small(100_000, 100_000) };
+    // Two orders may come at once.
+    let opening = Opening { phase: Phase::Spot, since: Ts::from_ms(NOW_MS - 5_000) };
+    let door = Door::opening(config, InboxCapacity::default(), opening);
+    for nonce in 1..4 {
+        let forged = door.signed(MessageKind::Order, order_fields(&alice(), nonce), &bob());
+        assert_eq!(door.submit(MessageKind::Order, forged).await.unwrap_err(), IngressError::InvalidSignature);
+    }
+    for (nonce, expected) in [(4, None), (5, None), (6, Some(IngressError::Overloaded)), (7, Some(IngressError::Overloaded))]
+    {
+        let order = door.signed(MessageKind::Order, order_fields(&alice(), nonce), &alice());
+        assert_eq!(door.submit(MessageKind::Order, order).await.err(), expected, "order {nonce}");
+        let cancel = door.signed(MessageKind::CancelAll, cancel_all_fields(&alice(), 100 + nonce), &alice());
+        door.submit(MessageKind::CancelAll, cancel).await.expect("cancels are exempt");
+    }
+    assert_eq!(door.queued().len(), 6);
 }

@@ -5,7 +5,7 @@ use keel_ingress::register::account_address;
 use keel_ingress::verify::public_key;
 use keel_ingress::{
     Admitted, ConnectionId, Domain, Inbox, InboxCapacity, InboxReceiver, Ingress, IngressConfig, IngressError, KeyDirectory,
-    Message, MessageKind, Submission, client,
+    Message, MessageKind, Opening, Submission, client,
 };
 use keel_types::*;
 use serde_json::{Value, json};
@@ -115,7 +115,10 @@ pub fn carol() -> Trader {
     Trader::new(103)
 }
 
-struct Keys(HashMap<Address, StarkKey>);
+struct Keys {
+    main: HashMap<Address, StarkKey>,
+    opening: Opening,
+}
 
 /// Session key of alice, live for an hour after [NOW_MS].
 pub fn session() -> Trader {
@@ -132,7 +135,7 @@ pub fn late_session() -> Trader {
 
 impl KeyDirectory for Keys {
     fn key(&self, account: Address) -> Option<StarkKey> {
-        self.0.get(&account).copied()
+        self.main.get(&account).copied()
     }
     fn session_key_expiry(&self, account: Address, key: StarkKey) -> Option<Ts> {
         let expiry = |ms| Some(Ts::from_ms(ms));
@@ -143,6 +146,9 @@ impl KeyDirectory for Keys {
             key if key == old_session().key => expiry(NOW_MS - 180_001),
             _ => None,
         }
+    }
+    fn opening(&self) -> Opening {
+        self.opening
     }
 }
 
@@ -159,11 +165,14 @@ impl Door {
         Door::with(IngressConfig { pool, ..IngressConfig::default() }, InboxCapacity::default())
     }
     pub fn with(config: IngressConfig, capacity: InboxCapacity) -> Door {
+        Door::opening(config, capacity, Opening { phase: Phase::Open, since: Ts(0) })
+    }
+    pub fn opening(config: IngressConfig, capacity: InboxCapacity, opening: Opening) -> Door {
         let (inbox, queue) = Inbox::new(capacity);
-        let keys = [alice(), bob()].into_iter().map(|trader| (trader.account, trader.key)).collect();
+        let main = [alice(), bob()].into_iter().map(|trader| (trader.account, trader.key)).collect();
         let genesis = Arc::new(genesis());
         let domain = Domain::new(genesis.chain_id.0);
-        Door { ingress: Ingress::new(config, genesis, Arc::new(Keys(keys)), inbox), queue, domain }
+        Door { ingress: Ingress::new(config, genesis, Arc::new(Keys { main, opening }), inbox), queue, domain }
     }
     pub async fn submit(&self, kind: MessageKind, params: Value) -> Result<Admitted, IngressError> {
         self.ingress.submit(kind, params, PEER, Ts::from_ms(NOW_MS)).await

@@ -4,7 +4,7 @@ use crate::common::*;
 use keel_ingress::budget::BudgetConfig;
 use keel_ingress::message::SessionCancel;
 use keel_ingress::pool::PoolConfig;
-use keel_ingress::{Answer, ConnectionId, InboxCapacity, IngressConfig, IngressError, MessageKind, Shed};
+use keel_ingress::{Answer, ConnectionId, InboxCapacity, IngressConfig, IngressError, MessageKind, RampConfig, Shed};
 use keel_types::*;
 use serde_json::{Value, json};
 
@@ -260,6 +260,7 @@ async fn unsigned_cancels_are_on_both_budgets_and_a_lost_connection_is_on_none()
         pool: PoolConfig { workers: 1, lane_capacity: 64 },
         connection: BudgetConfig { burst: connection, per_second: 1, keys_max: 100 },
         account: BudgetConfig { burst: account, per_second: 1, keys_max: 100 },
+        ramp: RampConfig::default(),
     };
     let cancel = SessionCancel::All { market: None };
     for (connection, account, expected) in [(2, 100, IngressError::RateLimited), (100, 2, IngressError::AccountRateLimited)]
