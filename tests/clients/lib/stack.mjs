@@ -41,6 +41,7 @@ profile = "short"
 
 [ingress]
 budget_factor = ${values.budgetFactor}
+orders_per_second = ${values.ordersPerSecond}
 `;
 
 /** A node must be configured by its file alone, not by what the shell or a test run happens to have set. */
@@ -79,7 +80,7 @@ export class Stack {
    * `ports` fixes {l1, rpc, admin}; others are free ones. `data` is the form in which batches bring their data, where it is not that of
    * genesis/dev.json. When it throws, `stop` ends what had started.
    */
-  async start({ ports = {}, blockIntervalMs = 500, batchBlocks = 6, batchAgeMs = 2_000, budgetFactor = 1_000, data } = {}) {
+  async start({ ports = {}, blockIntervalMs = 500, batchBlocks = 6, batchAgeMs = 2_000, budgetFactor = 1_000, ordersPerSecond = 10_000, data } = {}) {
     mkdirSync(this.directory, { recursive: true });
     if (data !== undefined) this.#settleBy(data);
     const [rpcPort, adminPort] = await freePorts(2);
@@ -92,7 +93,7 @@ export class Stack {
     this.config = join(this.directory, "keel.toml");
     writeFileSync(this.config, nodeConfig({
       genesisFile: this.genesisFile, dataDir: join(this.directory, "node"), port, adminPort: this.adminPort, l1Url: this.l1Url, blockIntervalMs, batchBlocks,
-      batchAgeMs, budgetFactor,
+      batchAgeMs, budgetFactor, ordersPerSecond,
     }));
     await runKeel(["--config", this.config, "dev", "deploy"], { log: join(this.directory, "deploy.log"), env: withoutKeelVariables() });
     await this.startNode();
