@@ -29,12 +29,15 @@ use keel_store::{HistoryWriter, Store, StoreError};
 use keel_types::*;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest a stopping node waits for its commitment thread to finish the last block.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest it then waits for readers of the store, an abandoned gate among them.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest a start waits for the record of its restart: far above what a synced append takes.
+const SAFE_MODE_AWAITED: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT, or until it must not go on.
 pub fn run(config: Config, statement: Option<Statement>) -> Result<()> {
@@ -179,6 +182,9 @@ impl Running {
         let admin = AdminConfig { listen: config.rpc.admin_listen, secret, follower: Some(follower) };
         let rpc = keel_rpc::Config { public: config.rpc.listen, admin: Some(admin) };
         let sink = Arc::new(operator::Operator::new(control.clone(), inbox));
+        if restart.is_some() {
+            await_safe_mode(&published, &sequencer);
+        }
         let servers = runtime.block_on(keel_rpc::start(context, rpc, sink))?;
         tracing::info!(rpc = %servers.public.address(), data = %data.path().display(), "keel is running");
         let sequencer = std::cell::RefCell::new(Some(sequencer));
@@ -277,6 +283,15 @@ impl Running {
         data.note_clean_stop(at.seq)?;
         tracing::info!(seq = %at.seq, height = %at.height, "stopped");
         Ok(())
+    }
+}
+
+/// Until the record of the restart is published: nobody is told OPEN by a venue that is about to close. Where it cannot be written soon,
+/// what is published is served all the same. [spec safe-mode, The guarantee]
+fn await_safe_mode(published: &Published, sequencer: &JoinHandle<Result<(), Stop>>) {
+    let end = Instant::now() + SAFE_MODE_AWAITED;
+    while published.phase().phase != Phase::Halted && !sequencer.is_finished() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
