@@ -7,6 +7,7 @@ mod liquidation;
 mod nonces;
 mod oracle;
 mod orders;
+mod reopening;
 
 use super::script::{check, check_in};
 use super::world::{World, genesis};
