@@ -23,6 +23,10 @@ impl Folder {
         Ok(Folder(folder))
     }
 
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     pub fn open(&self) -> Result<Store> {
         Ok(Store::open(&self.0, GENESIS)?)
     }

@@ -10,6 +10,7 @@ mod hash;
 mod marks;
 mod mwl;
 pub mod rpc;
+mod safe_mode;
 mod trie;
 mod tries;
 
@@ -72,6 +73,8 @@ pub enum Bench {
     },
     /// Changed leaves in stored tries of growing size: time, reads, bytes written; and storage proofs per second.
     Tries(tries::Options),
+    /// From a detected loss to every open order cancelled, durable and announced.
+    SafeMode(safe_mode::Options),
     /// `starknet_getEvents` over a long chain: events per second by filter, and the time of a page.
     Events(events::Options),
     /// Signed orders through a running development node's RPC to the durable acknowledgement: orders per second, p50 and p99.
@@ -97,6 +100,7 @@ pub fn run(bench: Bench, config: &Config) -> Result<()> {
         Bench::Signatures => crypto::run(),
         Bench::Trie { leaves, changes } => trie::run(leaves, changes),
         Bench::Tries(options) => tries::run(&options),
+        Bench::SafeMode(options) => safe_mode::run(&options),
         Bench::Events(options) => events::run(&options),
         Bench::Rpc { rpc, orders, connections } => {
             let genesis = crate::genesis(&config.genesis)?;

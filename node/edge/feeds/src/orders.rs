@@ -35,7 +35,13 @@ pub struct Orders {
 
 impl Orders {
     pub(crate) fn new(markets: usize) -> Orders {
-        Orders { books: vec![Book::default(); markets], ..Orders::default() }
+        Orders {
+            books: vec![Book::default(); markets],
+            // Growing under a mass cancel would take longer than the cancels.
+            ended: HashMap::with_capacity(ENDED_ORDERS_MAX),
+            ended_order: VecDeque::with_capacity(ENDED_ORDERS_MAX),
+            ..Orders::default()
+        }
     }
 
     /// Open, or ended lately.
@@ -84,6 +90,22 @@ impl Orders {
                 self.insert_open(view);
             }
         }
+    }
+
+    /// Every open order ends, as safe mode has it: what a hundred thousand of them leave is not taken apart one by one. Panics if they are
+    /// not exactly those that are open.
+    pub(crate) fn end_all(&mut self, updates: impl Iterator<Item = OrderUpdate>, at: (Seq, Ts)) {
+        let mut ended = 0;
+        for update in updates {
+            assert!(self.open.contains_key(&update.order), "safe mode ended an order that was not open");
+            self.remember_ended(OrderView { update, at: Some(at) });
+            ended += 1;
+        }
+        assert_eq!(ended, self.open.len(), "safe mode left an order open");
+        self.open.clear();
+        self.by_account.clear();
+        self.by_client_id.clear();
+        self.books.iter_mut().for_each(|book| *book = Book::default());
     }
 
     fn insert_open(&mut self, view: OrderView) {

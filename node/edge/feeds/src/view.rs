@@ -163,7 +163,15 @@ impl View {
             self.at.seq = executed.seq;
             self.at.ts = released.ts;
             executed.writes.iter().for_each(|write| self.state.write(write));
-            for event in &executed.events {
+            let halts = matches!(executed.command, Command::EnterSafeMode(_));
+            if halts {
+                let orders = executed.events.iter().filter_map(|event| match event {
+                    Event::Order(update) => Some(*update),
+                    _ => None,
+                });
+                self.orders.end_all(orders, (executed.seq, released.ts));
+            }
+            for event in executed.events.iter().filter(|event| !halts || !matches!(event, Event::Order(_))) {
                 self.event(event, executed, released.ts);
             }
         }

@@ -21,6 +21,8 @@ pub const RECORD_COMMANDS_MAX: usize = 4_096;
 pub const DUE_TICKS_PER_RECORD_MAX: usize = 1_000;
 /// And no longer than this in one record: a piece that is dear (a deleveraging, an account with many orders) must not keep cancels waiting.
 const DUE_TIME_PER_RECORD_MAX: Duration = Duration::from_millis(20);
+/// How often the loop looks for a detection while nothing arrives: the most that waiting for a command adds to safe mode.
+const HALT_LOOK: Duration = Duration::from_millis(5);
 /// Questions to the engine that may wait; each comes from a gate or a tool, not from clients.
 const INSPECTIONS_MAX: usize = 16;
 
@@ -220,9 +222,14 @@ impl<J: Journal> Sequencer<J> {
             return std::mem::take(&mut self.waiting);
         }
         let due = self.engine.due(self.control.clock.now());
-        let wait = if due { Duration::ZERO } else { self.config.tick };
-        let drained = order_batch(self.inbox.drain(RECORD_COMMANDS_MAX, wait));
-        drained.into()
+        let end = Instant::now() + if due { Duration::ZERO } else { self.config.tick };
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let drained = self.inbox.drain(RECORD_COMMANDS_MAX, left.min(HALT_LOOK));
+            if !drained.is_empty() || left <= HALT_LOOK || self.control.halt.pending() {
+                return order_batch(drained).into();
+            }
+        }
     }
 
     /// Executes, makes durable, releases: one record.
