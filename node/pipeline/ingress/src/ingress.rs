@@ -10,10 +10,7 @@ use crate::queue::{Answer, Inbox};
 use crate::register::check_account;
 use crate::snip12::{self, Domain, message_hash};
 use crate::verify::{Verifier, validate_key};
-use keel_types::{
-    Address, Command, Genesis, MessageHash, NONCE_KEEP_AFTER_MS, Reject, SessionCancelAll, StarkKey, Ts,
-    VALID_UNTIL_AHEAD_ORDER_MS_MAX,
-};
+use keel_types::{Address, Command, Genesis, MessageHash, NONCE_KEEP_AFTER_MS, Reject, SessionCancelAll, StarkKey, Ts};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -169,7 +166,7 @@ impl Shared {
             (_, None) => main()?,
             (_, Some(key)) => {
                 main()?;
-                self.check_session_key(account, key, now)?;
+                self.check_session_key(account, key, request.message.kind(), now)?;
                 key
             }
         };
@@ -181,9 +178,9 @@ impl Shared {
 
     /// Whether a session key may have signed a message that can still be answered. One that expired lately goes on: the engine
     /// refuses its new messages at a sequence number, and answers the old ones with their recorded outcome. [spec exchange, Replay]
-    fn check_session_key(&self, account: Address, key: StarkKey, now: Ts) -> Result<(), IngressError> {
+    fn check_session_key(&self, account: Address, key: StarkKey, kind: MessageKind, now: Ts) -> Result<(), IngressError> {
         let expiry = self.keys.session_key_expiry(account, key).ok_or(IngressError::Rejected(Reject::UnknownSessionKey))?;
-        let forgotten = expiry.plus_ms(VALID_UNTIL_AHEAD_ORDER_MS_MAX + NONCE_KEEP_AFTER_MS);
+        let forgotten = expiry.plus_ms(kind.valid_until_ahead_ms_max() + NONCE_KEEP_AFTER_MS);
         if forgotten < now { Err(IngressError::Rejected(Reject::SessionKeyExpired)) } else { Ok(()) }
     }
 
@@ -271,9 +268,6 @@ impl Ingress {
         let (cost, now_ms) = (cost_of(method), now.ms());
         if !shared.budgets().connections.spend(connection, cost, now_ms) {
             return Err(IngressError::RateLimited);
-        }
-        if !method.is_supported() {
-            return Err(IngressError::NotYetSupported);
         }
         let request = decode::signed_request(method, &params, shared.template_default())?;
         // For its errors only: an unknown name should not cost a signature check. The hash comes later.

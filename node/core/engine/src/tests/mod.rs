@@ -10,6 +10,7 @@ mod orders;
 mod perpetual;
 mod random;
 mod reference;
+mod restore;
 mod rules;
 mod safe_mode;
 mod scenarios;
