@@ -78,7 +78,8 @@ text_enum! {
         UnknownIncident = "UNKNOWN_INCIDENT",
         /// Not among what the incident cancelled of the account, restored already, or no longer kept.
         NotRestorable = "NOT_RESTORABLE",
-        /// It would trade with another order of the same message, or needs more fills than the message has left: restore it in another.
+        /// It would trade with another order of the same message, in a second market, or need more fills than the message has left: restore
+        /// it in another.
         RestoreSeparately = "RESTORE_SEPARATELY",
     }
 }

@@ -21,7 +21,7 @@
 //!   id was taken since, or whose end has come, is refused. `good_til` is the new end of orders that may have one; one that is post-only,
 //!   IOC or FOK may not, and is refused with it.
 //! - What a restored order meets is what is in the book: it may trade at once where its phase lets it. The orders of one message share the fills
-//!   of one command and never trade with each other.
+//!   of one command, trade in one market only, and never with each other: what is beyond that is refused and goes into another message.
 
 mod block;
 mod cancel;

@@ -73,13 +73,21 @@ impl Engine {
             return Err(Reject::RestoreSeparately);
         }
         self.plan.holdings_before = Some((account, self.holdings.get(account).clone()));
-        self.plan.fills_spent = self.plan.events.iter().filter(|event| matches!(event, Event::Fill(_))).count() as u32;
-        match self.execute(&taker, None)? {
-            OutcomeResult::Order { reason: Reason::FillLimit, .. } if self.plan.fills_spent > 0 => {
-                Err(Reject::RestoreSeparately)
-            }
-            _ => Ok(()),
-        }
+        let (spent, traded_in) = self.fills();
+        self.plan.fills_spent = spent;
+        let outcome = self.execute(&taker, None)?;
+        let short_of_fills = spent > 0 && matches!(outcome, OutcomeResult::Order { reason: Reason::FillLimit, .. });
+        // What one command may change of chain state is counted on fills of one market: `blocks`, counter.
+        let elsewhere = traded_in.is_some_and(|market| market != new.market) && self.fills().0 > spent;
+        if short_of_fills || elsewhere { Err(Reject::RestoreSeparately) } else { Ok(()) }
+    }
+
+    /// Fills of this command, and the market of the first.
+    fn fills(&self) -> (u32, Option<MarketId>) {
+        let fill = |event: &Event| if let Event::Fill(fill) = event { Some(fill.market) } else { None };
+        let mut markets = self.plan.events.iter().filter_map(fill);
+        let first = markets.next();
+        (u32::from(first.is_some()) + markets.count() as u32, first)
     }
 
     /// Whether an order would trade with one that this command put in the market, which the book does not show yet.

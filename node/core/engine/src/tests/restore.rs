@@ -368,6 +368,66 @@ fn the_orders_of_a_message_share_the_fills_of_one_command() {
 }
 
 #[test]
+fn the_orders_of_a_message_trade_in_one_market_and_rest_in_any() {
+    check(
+        "a buy 1 @ 99 | a buy 1 @ 99 perp | a buy 1 @ 98 btc | halt OPERATOR | phase READ_ONLY | phase SPOT | phase REDUCE_ONLY | phase OPEN
+         b sell 2 @ 98 | b sell 2 @ 98 perp | a restore 1 1,2,3 | a restore 1 2 | show spot | show perp | show btc",
+        expect![[r#"
+            #1 a buy 1 @ 99 OPEN
+            #2 a buy 1 @ 99 perp OPEN
+            #3 a buy 1 @ 98 btc OPEN
+            #4 a buy 1 @ 99 CANCELLED SAFE_MODE by SAFE_MODE incident 1
+            #4 a buy 1 @ 99 perp CANCELLED SAFE_MODE by SAFE_MODE incident 1
+            #4 a buy 1 @ 98 btc CANCELLED SAFE_MODE by SAFE_MODE incident 1
+            #4 safe mode 1 OPERATOR cancelled 3
+            #4 OPEN -> HALTED
+            #5 HALTED -> READ_ONLY
+            #6 READ_ONLY -> SPOT
+            #7 SPOT -> REDUCE_ONLY
+            #8 REDUCE_ONLY -> OPEN
+            #9 b sell 2 @ 98 OPEN
+            #10 b sell 2 @ 98 perp OPEN
+            #11 a restores, of incident 1:
+            #11 fill 1 1 @ 98: maker b fee 0.0098, taker a fee 0.049
+            #11 b sell 2 @ 98 PARTIALLY_FILLED 1/2
+            #11 a buy 1 @ 99 FILLED
+            #11 a cannot restore: RESTORE_SEPARATELY
+            #11 a restores, of incident 1:
+            #11 a buy 1 @ 98 btc OPEN
+            #12 a restores, of incident 1:
+            #12 fill 1 1 @ 98: maker b fee 0.0196, taker a fee 0.049
+            #12 b sell 2 @ 98 perp PARTIALLY_FILLED 1/2
+            #12 a buy 1 @ 99 perp FILLED
+            #13 bids [] asks [1@98]
+            #14 bids [] asks [1@98]
+            #15 bids [1@98] asks []"#]],
+    );
+}
+
+/// What is kept of an incident is under the digest, every byte of it.
+#[test]
+fn a_changed_byte_of_what_is_kept_is_another_state_or_none() {
+    let mut world = World::funded(genesis());
+    for n in 0..3u64 {
+        let order = world.order('a', SPOT, Side::Buy, Qty((1 + n) * UNIT), Price((90 + n) * UNIT));
+        world.apply(Command::Place(order));
+    }
+    let (incident, reasons) = (IncidentId(1), LossReasons::of(LossReason::Operator));
+    world.apply(Command::EnterSafeMode(EnterSafeMode { incident, reasons, observed_ts: world.now }));
+    let bytes = world.engine.snapshot();
+    let mut refused = 0;
+    for at in 12..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        match Engine::restore(&world.genesis, &changed) {
+            Ok(engine) => assert_ne!(engine.digest(), world.engine.digest(), "byte {at} is not covered by the digest"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
 fn reduce_only_orders_come_back_as_far_as_there_is_something_to_reduce() {
     check(
         "a buy 3 @ 100 perp | b sell 3 @ 100 perp | a sell 2 @ 105 perp ro | a sell 1 @ 104 perp ro | halt OPERATOR | phase READ_ONLY | phase SPOT

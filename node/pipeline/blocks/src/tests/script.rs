@@ -121,7 +121,7 @@ impl<'a> Script<'a> {
     ///
     /// `register A`, `deposit NONCE A UNITS` (asset 0), `fill MARKET MAKER TAKER [COUNT]`, `rest A`, `tick`, `confirm`, `reject A`,
     /// `price MARKET PRICE ..`, `withdraw A UNITS`, `safe COUNT` (cancels so many orders), `phase NAME`, `seal`, `badseal`, `restore MAKER TAKER`
-    /// (orders that fill in both markets).
+    /// (orders that fill twice).
     pub(super) fn run(genesis: &Genesis, script: &str) -> Vec<Released> {
         let mut run = Script {
             genesis,
@@ -312,10 +312,7 @@ impl<'a> Script<'a> {
     }
 
     fn restore(&mut self, maker: Address, taker: Address) -> (Command, Vec<Event>, Vec<StateWrite>) {
-        let (_, mut events, mut writes) = self.fill(MarketId(0), maker, taker, 1);
-        let (_, more_events, more_writes) = self.fill(MarketId(1), maker, taker, 1);
-        events.extend(more_events);
-        writes.extend(more_writes);
+        let (_, events, writes) = self.fill(MarketId(0), maker, taker, 2);
         let orders = vec![order(0x30), order(0x31)];
         let restore = RestoreOrders { signed: self.signed(taker), incident: IncidentId(1), orders, good_til: Ts(0) };
         (Command::RestoreOrders(restore), events, writes)
