@@ -564,7 +564,7 @@ fn a_restart_between_incident_and_restore_changes_nothing() {
 #[test]
 fn orders_are_kept_for_seven_days() {
     check(
-        "a buy 1 @ 99 | a buy 1 @ 98 | halt OPERATOR | phase READ_ONLY | phase SPOT | wait 604799s | tick | a restore 1 1 | wait 1s | tick | a restore 1 2",
+        "a buy 1 @ 99 | a buy 1 @ 98 | halt OPERATOR | phase READ_ONLY | phase SPOT | wait 604799s | oracle spot 100 | tick | a restore 1 1 | wait 1s | tick | a restore 1 2",
         expect![[r#"
             #1 a buy 1 @ 99 OPEN
             #2 a buy 1 @ 98 OPEN
@@ -574,7 +574,8 @@ fn orders_are_kept_for_seven_days() {
             #3 OPEN -> HALTED
             #4 HALTED -> READ_ONLY
             #5 READ_ONLY -> SPOT
-            #8 a cannot restore: MARKET_HELD
-            #11 a cannot restore: NOT_RESTORABLE"#]],
+            #9 a restores, of incident 1:
+            #9 a buy 1 @ 99 OPEN
+            #12 a cannot restore: NOT_RESTORABLE"#]],
     );
 }
