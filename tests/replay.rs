@@ -1,10 +1,28 @@
 //! A second node, and a node whose store was deleted, arrive at the same bytes.
 
-use keel_tests::{Load, NodeOptions, Trader, World, run_keel, wait_for};
-use serde_json::Value;
+use keel_ingress::MessageKind;
+use keel_tests::{Load, Node, NodeOptions, Trader, World, run_keel, wait_for};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the last incident cancelled of the traders is placed again; how many orders were.
+fn restore(node: &Node, traders: &[Trader]) -> u64 {
+    let incident = node.status()["incident"].clone();
+    let restored = traders.iter().map(|trader| {
+        let params = json!({"account": trader.account.to_string(), "incident": incident, "limit": "100"});
+        let listed = node.call("trade_getCancelledOrders", params).done();
+        let orders: Vec<_> = listed["orders"].as_array().expect("a list").iter().map(|o| o["order"].clone()).collect();
+        if orders.is_empty() {
+            return 0;
+        }
+        let (request, _) = trader.sign(MessageKind::RestoreOrders, 900, json!({"incident": incident, "orders": orders}));
+        let answer = node.call("trade_restoreOrders", request).done();
+        answer["restored"].as_str().and_then(|count| count.parse::<u64>().ok()).expect("a number")
+    });
+    restored.sum()
+}
 
 #[test]
 fn a_second_node_from_the_same_journal_is_equal_to_the_byte() {
@@ -25,6 +43,7 @@ fn a_second_node_from_the_same_journal_is_equal_to_the_byte() {
     load.finish();
     perpetual.finish();
     node.wait_for_phase("OPEN", TIMEOUT);
+    assert_ne!(restore(&node, &traders), 0, "the incident cancelled nothing that could be restored");
     let data = format!("data_dir={}", node.data.display());
     let stats = |exact: &[&str]| {
         let arguments = [&["--set", &data, "db", "stats", "--json"], exact].concat();
@@ -43,14 +62,15 @@ fn a_second_node_from_the_same_journal_is_equal_to_the_byte() {
     let first = verify();
     assert_eq!(first["equal"], true, "{first}");
     assert_ne!(first["snapshotsEqual"], 0, "{first}");
-    let trades = first["tables"].as_array().unwrap().iter().find(|t| t["table"] == "trades").unwrap();
-    assert_ne!(trades["rows"], 0, "nothing was traded: {first}");
-    let exact = stats(&["--exact"]);
-    assert_eq!(exact["height"], first["height"]);
     let rows_of = |report: &Value, table: &Value| {
         let tables = report["tables"].as_array().unwrap();
         tables.iter().find(|row| row["table"] == *table).map(|row| row["rows"].clone())
     };
+    let trades = first["tables"].as_array().unwrap().iter().find(|t| t["table"] == "trades").unwrap();
+    assert_ne!(trades["rows"], 0, "nothing was traded: {first}");
+    assert_ne!(rows_of(&first, &"restored".into()), Some(0.into()), "{first}");
+    let exact = stats(&["--exact"]);
+    assert_eq!(exact["height"], first["height"]);
     for table in first["tables"].as_array().unwrap() {
         assert_eq!(rows_of(&exact, &table["table"]).as_ref(), Some(&table["rows"]), "{}: {exact}", table["table"]);
     }

@@ -182,6 +182,8 @@ fn no_script_of_commands_breaks_the_engine() {
         "order CANCELLED REDUCE_ONLY",
         "order CANCELLED FILL_OR_KILL",
         "order CANCELLED DISCONNECTED",
+        "OrderRestored",
+        "RestoreRefused",
     ];
     short("engine", 8_000, vec![], &needed);
 }

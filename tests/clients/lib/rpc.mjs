@@ -13,8 +13,9 @@ export class RpcError extends Error {
 export class Rpc {
   #id = 0;
 
-  constructor(url) {
+  constructor(url, headers = {}) {
     this.url = url;
+    this.headers = headers;
   }
 
   /** The result, or an RpcError. Parameters are by name. */
@@ -35,7 +36,7 @@ export class Rpc {
   async post(body) {
     const response = await fetch(this.url, {
       method: "POST",
-      headers: { "content-type": "application/json" },
+      headers: { "content-type": "application/json", ...this.headers },
       body,
       signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
     });

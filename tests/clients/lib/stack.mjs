@@ -1,5 +1,6 @@
 // A whole exchange in one directory: settlement layer with our contracts, node, price publisher.
 import { execFile } from "node:child_process";
+import { createHmac } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -140,6 +141,15 @@ export class Stack {
 
   status() {
     return this.rpc.call("node_status");
+  }
+
+  /** A call to the admin port, as an operator with the node's secret. */
+  admin(method, params) {
+    const secret = Buffer.from(readFileSync(join(this.directory, "node/jwt.hex"), "utf8").trim().replace(/^0x/, ""), "hex");
+    const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+    const claims = `${part({ alg: "HS256", typ: "JWT" })}.${part({ iat: Math.floor(Date.now() / 1_000) })}`;
+    const token = `${claims}.${createHmac("sha256", secret).update(claims).digest("base64url")}`;
+    return new Rpc(`http://127.0.0.1:${this.adminPort}/`, { authorization: `Bearer ${token}` }).call(method, params);
   }
 
   /** Waits for a phase; the node must stay up meanwhile. */

@@ -94,6 +94,20 @@ export class Wallet {
   revoke(key) {
     return this.#send("trade_revokeSessionKey", "RevokeSessionKey", { key });
   }
+  /** `orders`: hashes of what the incident cancelled. `more`: {goodTil, validUntil}. */
+  restore(incident, orders, more = {}) {
+    return this.#send("trade_restoreOrders", "RestoreOrders", { incident, orders, goodTil: "0", ...more });
+  }
+  /** Everything that an incident cancelled of the account. */
+  async cancelledOrders(incident, limit = "100") {
+    const found = [];
+    for (let cursor; ;) {
+      const page = await this.rpc.call("trade_getCancelledOrders", { account: this.address, incident, limit, ...(cursor && { cursor }) });
+      found.push(...page.orders);
+      if (!page.next) return found;
+      cursor = page.next;
+    }
+  }
   transfer(recipient, asset, amount) {
     return this.#send("trade_transfer", "Transfer", { recipient, asset, amount });
   }

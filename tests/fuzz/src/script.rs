@@ -99,6 +99,8 @@ impl<'a> Script<'a> {
                 self.now = self.now.plus_ms(self.step());
                 Command::Tick
             }
+            // The second is signed by a session key.
+            _ if matches!(op, 159 | 255) => self.restore(engine),
             _ => Command::Tick,
         };
         // The other half of the operations: signed by a session key.
@@ -160,7 +162,7 @@ impl<'a> Script<'a> {
             206 => u64::MAX,
             207 => reference + 1,
             208 => self.raw_u64(),
-            n => (reference / tick + u64::from(n) - 232).max(1) * tick,
+            n => (reference / tick + u64::from(n)).saturating_sub(232).max(1) * tick,
         })
     }
 
@@ -382,6 +384,21 @@ impl<'a> Script<'a> {
         Command::SetPhase(SetPhase { incident: state.incident, phase, post_only_until: self.time(), integrity_report })
     }
 
+    /// Earlier orders of one account, mostly of the last incident.
+    fn restore(&mut self, engine: &Engine) -> Command {
+        let (account, first, _) = self.order();
+        let how = self.byte();
+        let orders = std::iter::once(first).chain((0..how % 4).map(|_| self.order().1)).collect();
+        let signed = self.signed_by(account);
+        let incident = IncidentId(engine.phase().incident.0.wrapping_sub(u32::from(how >= 224)));
+        let good_til = if how & 0x10 == 0 { Ts(0) } else { self.time() };
+        let command = RestoreOrders { signed, incident, orders, good_til };
+        // What is restored can be named later.
+        let restored: Vec<_> = command.orders.iter().map(|order| command.order_restored(order)).collect();
+        self.orders.extend(restored.into_iter().map(|order| (account, order, MarketId(0))));
+        Command::RestoreOrders(command)
+    }
+
     fn grant(&mut self) -> Command {
         let (signed, key, how) = (self.signed(), self.key(), self.byte());
         let markets = (0..how % 4).map(|_| self.market()).collect();
@@ -411,6 +428,7 @@ impl<'a> Script<'a> {
             Command::Cancel(c) => c.signed.session_key = key,
             Command::CancelAll(c) => c.signed.session_key = key,
             Command::ScheduleCancel(c) => c.signed.session_key = key,
+            Command::RestoreOrders(c) => c.signed.session_key = key,
             Command::Withdraw(c) => c.signed.session_key = key,
             Command::Transfer(c) => c.signed.session_key = key,
             Command::SessionKey(c) => c.signed.session_key = key,

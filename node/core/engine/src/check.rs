@@ -137,7 +137,7 @@ impl Engine {
             lost |= !self.accounts.get(order.account).orders_like(&order.hash).any(|other| other == slot as u32);
         }
         let listed: usize = self.accounts.all().iter().map(|account| account.orders().count()).sum();
-        if lost || listed != open || due != self.due {
+        if lost || listed != open || due != self.due || !self.cancelled.is_sound() {
             found.push(Violation::Index);
         }
     }

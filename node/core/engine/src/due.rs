@@ -1,4 +1,4 @@
-use crate::order::{Order, fires_above};
+use crate::order::{Order, Turn, fires_above};
 use keel_types::*;
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 /// A mark that moves costs O(log n) and the triggers it passes; what is due next is found without a search.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Due {
-    /// Open orders that end by themselves: (good til, seq, slot).
-    expiries: BTreeSet<(Ts, Seq, u32)>,
+    /// Open orders that end by themselves: (good til, turn, slot).
+    expiries: BTreeSet<(Ts, Turn, u32)>,
     /// Dead man's switches: (time, account).
     switches: BTreeSet<(Ts, u32)>,
     /// By market.
@@ -20,12 +20,12 @@ pub(crate) struct Due {
 #[derive(PartialEq, Eq, Debug)]
 struct Triggers {
     mark: Price,
-    /// Those that fire at or above: (trigger price, seq, slot).
-    above: BTreeSet<(Price, Seq, u32)>,
+    /// Those that fire at or above: (trigger price, turn, slot).
+    above: BTreeSet<(Price, Turn, u32)>,
     /// Those that fire at or below.
-    below: BTreeSet<(Price, Seq, u32)>,
-    /// Those of both that `mark` has reached, by seq.
-    fired: BTreeSet<(Seq, u32)>,
+    below: BTreeSet<(Price, Turn, u32)>,
+    /// Those of both that `mark` has reached, by turn.
+    fired: BTreeSet<(Turn, u32)>,
 }
 
 impl Due {
@@ -39,7 +39,7 @@ impl Due {
     /// An order that is open from now on.
     pub fn add_order(&mut self, order: &Order, slot: u32) {
         if order.good_til != Ts(0) {
-            self.expiries.insert((order.good_til, order.seq, slot));
+            self.expiries.insert((order.good_til, order.turn, slot));
         }
         if order.untriggered {
             self.triggers[usize::from(order.market.0)].add(order, slot);
@@ -49,7 +49,7 @@ impl Due {
     /// One that was open as it is given here.
     pub fn remove_order(&mut self, order: &Order, slot: u32) {
         if order.good_til != Ts(0) {
-            self.expiries.remove(&(order.good_til, order.seq, slot));
+            self.expiries.remove(&(order.good_til, order.turn, slot));
         }
         if order.untriggered {
             self.triggers[usize::from(order.market.0)].remove(order, slot);
@@ -77,7 +77,7 @@ impl Due {
         std::mem::take(&mut self.switches)
     }
 
-    /// Slots of orders whose end has come, by (good til, seq).
+    /// Slots of orders whose end has come, by (good til, turn).
     pub fn expired(&self, now: Ts) -> impl Iterator<Item = u32> + '_ {
         self.expiries.iter().take_while(move |(good_til, ..)| *good_til <= now).map(|(.., slot)| *slot)
     }
@@ -88,7 +88,7 @@ impl Due {
     }
 
     /// The first of a market's fired orders.
-    pub fn fired(&self, market: MarketId) -> Option<(Seq, u32)> {
+    pub fn fired(&self, market: MarketId) -> Option<(Turn, u32)> {
         self.triggers[usize::from(market.0)].fired.first().copied()
     }
 
@@ -105,7 +105,7 @@ impl Due {
 }
 
 impl Triggers {
-    fn side_of(&mut self, order: &Order) -> (&mut BTreeSet<(Price, Seq, u32)>, bool) {
+    fn side_of(&mut self, order: &Order) -> (&mut BTreeSet<(Price, Turn, u32)>, bool) {
         match fires_above(order.order_type, order.side) {
             true => (&mut self.above, order.trigger_price <= self.mark),
             false => (&mut self.below, order.trigger_price >= self.mark),
@@ -114,25 +114,25 @@ impl Triggers {
 
     fn add(&mut self, order: &Order, slot: u32) {
         let (waiting, fired) = self.side_of(order);
-        waiting.insert((order.trigger_price, order.seq, slot));
+        waiting.insert((order.trigger_price, order.turn, slot));
         if fired {
-            self.fired.insert((order.seq, slot));
+            self.fired.insert((order.turn, slot));
         }
     }
 
     fn remove(&mut self, order: &Order, slot: u32) {
-        self.side_of(order).0.remove(&(order.trigger_price, order.seq, slot));
-        self.fired.remove(&(order.seq, slot));
+        self.side_of(order).0.remove(&(order.trigger_price, order.turn, slot));
+        self.fired.remove(&(order.turn, slot));
     }
 
     /// Going up from `low` to `high` reaches those above `low` up to `high`, and leaves those from `low` on below `high`; down, the
     /// other way round.
     fn set_mark(&mut self, mark: Price) {
         let (low, high) = (self.mark.min(mark), self.mark.max(mark));
-        let from = |price: Price| (price, Seq(0), 0);
-        let after = |price: Price| (Price(price.0 + 1), Seq(0), 0);
-        let above = self.above.range(after(low)..after(high)).map(|(_, seq, slot)| (*seq, *slot));
-        let below = self.below.range(from(low)..from(high)).map(|(_, seq, slot)| (*seq, *slot));
+        let from = |price: Price| (price, Turn::FIRST, 0);
+        let after = |price: Price| (Price(price.0 + 1), Turn::FIRST, 0);
+        let above = self.above.range(after(low)..after(high)).map(|(_, turn, slot)| (*turn, *slot));
+        let below = self.below.range(from(low)..from(high)).map(|(_, turn, slot)| (*turn, *slot));
         if mark > self.mark {
             self.fired.extend(above);
             below.for_each(|order| {
@@ -168,7 +168,7 @@ mod tests {
             self_trade: SelfTradeMode::CancelTaker,
             trigger_price: Price(trigger),
             good_til: Ts(0),
-            seq: Seq(seq),
+            turn: Turn::new(Seq(seq), 0),
             live: false,
             untriggered: true,
             handle: None,

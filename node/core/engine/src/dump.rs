@@ -52,8 +52,8 @@ impl Engine {
             push_account(&mut writes, account, holdings);
         }
         let orders = self.orders.all_installed().iter().filter(|order| order.is_open());
-        let mut orders: Vec<_> = orders.map(|order| (order.seq, self.open_update(order))).collect();
-        orders.sort_unstable_by_key(|(seq, _)| *seq);
+        let mut orders: Vec<_> = orders.map(|order| (order.turn, self.open_update(order))).collect();
+        orders.sort_unstable_by_key(|(turn, _)| *turn);
         let last_trades = self.markets.all_installed().iter();
         Dump {
             writes,

@@ -1,4 +1,5 @@
 use crate::accounts::{Accounts, NonceEntry, SessionKey};
+use crate::cancelled::{Cancelled, Page, Place};
 use crate::command::Liquidation;
 use crate::due::Due;
 use crate::image::SectionHashes;
@@ -80,15 +81,16 @@ pub(crate) struct Globals {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub events: Vec<Event>,
-    /// Slot of the order the command leaves resting, if any.
-    pub order_new: Option<u32>,
+    /// Slots of the orders the command adds, in the order of placing; some may have ended in it.
+    pub orders_new: Vec<u32>,
     /// A new account, whose holdings are staged behind the others.
     pub account_new: Option<Address>,
     pub key: Option<(u32, StarkKey, u8)>,
     pub nonce: Option<(u32, u64, NonceEntry)>,
     pub message_consumed: Option<u64>,
     pub incident: Option<IncidentValue>,
-    pub forget_nonces: bool,
+    /// Nonces and cancelled orders whose time is over are forgotten.
+    pub forget: bool,
     /// An account that takes on new risk while others are in grace.
     pub ungraced: Option<u32>,
     /// A liquidation that goes on; it ends when its account is healthy again.
@@ -99,6 +101,14 @@ pub(crate) struct Plan {
     pub switch: Option<(u32, Ts)>,
     /// No account has a dead man's switch any more.
     pub switches_cleared: bool,
+    /// What an incident cancels.
+    pub cancelled: Vec<Page>,
+    /// Of what one has cancelled, what is placed again.
+    pub restored: Vec<Place>,
+    /// Where a command places several orders: an account's holdings before the one at hand.
+    pub holdings_before: Option<(u32, Holdings)>,
+    /// And the fills of those before it.
+    pub fills_spent: u32,
 }
 
 /// An exchange. See the crate's documentation.
@@ -116,6 +126,7 @@ pub struct Engine {
     pub(crate) messages: Ranges,
     pub(crate) incidents: Vec<IncidentValue>,
     pub(crate) globals: Globals,
+    pub(crate) cancelled: Cancelled,
     /// Accounts whose liquidation has begun, by index.
     pub(crate) liquidations: BTreeMap<u32, Liquidation>,
     /// Accounts that took on new risk since the running incident began, or in the grace after it: no grace is theirs.
@@ -191,6 +202,7 @@ impl Engine {
             totals: Staged::new(vec![Totals::default(); genesis.assets.len()]),
             messages: Ranges::default(),
             incidents: Vec::new(),
+            cancelled: Cancelled::default(),
             liquidations: BTreeMap::new(),
             ungraced: BTreeSet::new(),
             watch: Watch::new(genesis.markets.len()),
@@ -247,6 +259,7 @@ impl Engine {
             Command::Transfer(c) => self.transfer(c),
             Command::SessionCancel(c) => self.session_cancel(c),
             Command::SessionCancelAll(c) => self.session_cancel_all(c),
+            Command::RestoreOrders(c) => self.restore_cancelled(c),
         }
     }
 
@@ -258,7 +271,9 @@ impl Engine {
         self.totals.clear();
         let mut events = std::mem::take(&mut self.plan.events);
         events.clear();
-        self.plan = Plan { events, ..Plan::default() };
+        let mut orders_new = std::mem::take(&mut self.plan.orders_new);
+        orders_new.clear();
+        self.plan = Plan { events, orders_new, ..Plan::default() };
         self.now.clone_from(&self.globals);
         self.now.seq = seq;
         self.now.ts = ts;
@@ -293,9 +308,12 @@ impl Engine {
         }
         self.install_ungraced();
         self.note_watched();
-        if self.plan.forget_nonces {
+        if self.plan.forget {
             self.accounts.forget_nonces(self.now.ts);
+            self.cancelled.forget(self.now.ts);
         }
+        self.cancelled.take_out(&self.plan.restored);
+        self.cancelled.add(std::mem::take(&mut self.plan.cancelled));
         if let Some((account, key, session)) = self.plan.session.take() {
             self.accounts.get_mut(account).session_keys.insert(key.0.to_bytes_be(), session);
         }
@@ -305,8 +323,8 @@ impl Engine {
         self.markets.install();
         self.totals.install();
         std::mem::swap(&mut self.globals, &mut self.now);
-        // It is among the account's orders now.
-        self.plan.order_new = None;
+        // They are among the account's orders now.
+        self.plan.orders_new.clear();
         self.look_at_watched();
     }
 
@@ -364,9 +382,9 @@ impl Engine {
     /// Brings books and indices in line with the staged orders.
     fn install_orders(&mut self) {
         // First: slots freed below would hide it.
-        if self.plan.order_new.is_some() && self.plan.order_new == self.orders_free.last().copied() {
-            self.orders_free.pop();
-        }
+        let reused = self.plan.orders_new.iter().zip(self.orders_free.iter().rev());
+        let reused = reused.take_while(|(new, free)| new == free).count();
+        self.orders_free.truncate(self.orders_free.len() - reused);
         for n in 0..self.orders.touched_len() {
             let (slot, before, after) = self.orders.touched(n);
             let (before, after) = (before.copied().filter(Order::is_open), *after);
@@ -397,7 +415,7 @@ impl Engine {
         let handle = |order: &Order| order.handle.expect("a live order is in the book");
         match resting {
             // It kept its place: what it has less was filled, or given up by its owner.
-            Some(order) if after.live && order.seq == after.seq => {
+            Some(order) if after.live && order.turn == after.turn => {
                 let less = Qty(order.remaining().0 - after.remaining().0);
                 if !less.is_zero() {
                     book.fill(handle(order), less);

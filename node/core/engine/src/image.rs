@@ -9,26 +9,28 @@
 //! | tag | sections, in this order | bytes: borsh of |
 //! |---|---|---|
 //! | 1 rules | one, number 0 | genesis hash |
-//! | 2 globals | one, number 0 | seq, ts, height, batches, withdrawals, phase, operators, graces; marks counted; consumed messages; incidents; liquidations begun; accounts out of grace; number of accounts; number of tag 7 |
+//! | 2 globals | one, number 0 | seq, ts, height, batches, withdrawals, phase, operators, graces; marks counted; consumed messages; incidents; liquidations begun; accounts out of grace; number of accounts; number of tag 7; number of tag 9 |
 //! | 3 totals | one, number 0 | deposited and withdrawn of each asset |
 //! | 4 market | one per market | prices, reports, hold, trades, open interest, funding |
 //! | 5 book | one per market | orders in (side, price, time) order: buys, then sells; rising price; the queue |
-//! | 8 untriggered | one per market | orders that wait for their trigger, by seq |
+//! | 8 untriggered | one per market | orders that wait for their trigger, by turn |
 //! | 6 accounts | one per 256 accounts, by index | address, key, balances, positions, session keys by rising key, dead man's switch |
+//! | 9 cancelled | one per 1,024 orders of a safe-mode record, oldest first, without those of which nothing is left | incident, time, orders in the order of cancellation; nothing in the place of one that was restored |
 //! | 7 nonces | one per second at which nonces are forgotten, rising; numbers from 0 | the second; then (account, nonce, entry) in order of use, to the end |
 //!
-//! The digest hashes the hashes of sections: those of books and account pages are kept until something in them changes, those of
+//! The digest hashes the hashes of sections: those of books, account pages and cancelled orders are kept until something in them changes, those of
 //! nonces grow with them. Indices (what is due, too), free slots, reservations and open sizes are not encoded: they follow from the rest, and restoring
 //! computes them.
 
 use crate::Engine;
 use crate::accounts::{NonceEntry, SessionKey};
+use crate::cancelled::{Cancelled, Page, PageImage};
 use crate::command::Liquidation;
 use crate::due::Due;
 use crate::dump::stark_key;
 use crate::engine::Globals;
 use crate::market::MarketState;
-use crate::order::{Order, is_trigger, triggered_type};
+use crate::order::{Order, Turn, is_trigger, triggered_type};
 use crate::ranges::Ranges;
 use crate::rules::reserve_ppm;
 use crate::stage::Staged;
@@ -54,6 +56,7 @@ const TAG_BOOK: u8 = 5;
 const TAG_ACCOUNTS: u8 = 6;
 const TAG_NONCES: u8 = 7;
 const TAG_UNTRIGGERED: u8 = 8;
+const TAG_CANCELLED: u8 = 9;
 
 #[derive(BorshSerialize, BorshDeserialize)]
 struct GlobalsImage {
@@ -64,6 +67,7 @@ struct GlobalsImage {
     ungraced: BTreeSet<u32>,
     accounts: u32,
     nonce_buckets: u32,
+    cancelled_pages: u32,
 }
 
 /// An order without its market and side order: the section says both.
@@ -82,7 +86,7 @@ struct OrderImage {
     self_trade: SelfTradeMode,
     trigger_price: Price,
     good_til: Ts,
-    seq: Seq,
+    turn: Turn,
 }
 
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -183,6 +187,7 @@ impl Engine {
                         TAG_BOOK => *self.section_hashes.books[number as usize].get_or_init(fresh),
                         TAG_UNTRIGGERED => *self.section_hashes.untriggered[number as usize].get_or_init(fresh),
                         TAG_ACCOUNTS => *self.section_hashes.pages[number as usize].get_or_init(fresh),
+                        TAG_CANCELLED => *self.cancelled.pages()[number as usize].section_hash.get_or_init(fresh),
                         _ => fresh(),
                     },
                 );
@@ -237,6 +242,7 @@ impl Engine {
             (TAG_BOOK, markets),
             (TAG_UNTRIGGERED, markets),
             (TAG_ACCOUNTS, pages),
+            (TAG_CANCELLED, self.cancelled.pages().len() as u32),
         ]
         .into_iter()
         .flat_map(|(tag, count)| (0..count).map(move |number| (tag, number)))
@@ -255,12 +261,14 @@ impl Engine {
                 put(out, &self.ungraced);
                 put(out, &self.accounts.len());
                 put(out, &(self.accounts.buckets().len() as u32));
+                put(out, &(self.cancelled.pages().len() as u32));
             }
             TAG_TOTALS => put(out, &self.totals.all_installed()),
             TAG_MARKET => put(out, &self.markets.all_installed()[number as usize]),
             TAG_BOOK => self.put_book(out, number as usize),
             TAG_UNTRIGGERED => self.put_untriggered(out, MarketId(number as u16)),
             TAG_ACCOUNTS => self.put_accounts(out, number as usize),
+            TAG_CANCELLED => put(out, &self.cancelled.pages()[number as usize]),
             other => panic!("no section has tag {other}"),
         }
         bytes
@@ -279,7 +287,7 @@ impl Engine {
     fn put_untriggered(&self, out: &mut Vec<u8>, market: MarketId) {
         let slots = self.due.untriggered_of(market);
         let mut orders: Vec<&Order> = slots.map(|slot| &self.orders.all_installed()[slot as usize]).collect();
-        orders.sort_unstable_by_key(|order| order.seq);
+        orders.sort_unstable_by_key(|order| order.turn);
         put(out, &orders.into_iter().map(image_of).collect::<Vec<_>>());
     }
 
@@ -336,6 +344,7 @@ impl Engine {
         }
         engine.restore_accounts(globals.accounts, sections)?;
         engine.restore_orders(books, untriggered)?;
+        engine.restore_pages(globals.cancelled_pages, sections)?;
         for number in 0..globals.nonce_buckets {
             engine.restore_nonces(number, sections)?;
         }
@@ -388,6 +397,16 @@ impl Engine {
         holdings
     }
 
+    fn restore_pages(&mut self, count: u32, sections: &mut Sections) -> Result<(), RestoreError> {
+        let mut pages = Vec::new();
+        for number in 0..count {
+            pages.push(Page::of_image(sections.next::<PageImage>(TAG_CANCELLED, number)?));
+        }
+        let malformed = RestoreError::Malformed { tag: TAG_CANCELLED, number: 0 };
+        self.cancelled = Cancelled::restored(pages, self.accounts.len(), self.books.len()).ok_or(malformed)?;
+        Ok(())
+    }
+
     fn restore_nonces(&mut self, number: u32, sections: &mut Sections) -> Result<(), RestoreError> {
         let mut bytes = sections.bytes(TAG_NONCES, number)?;
         let malformed = |_| RestoreError::Malformed { tag: TAG_NONCES, number };
@@ -435,12 +454,12 @@ impl Engine {
             }
         }
         for (i, images) in untriggered.into_iter().enumerate() {
-            let mut last = Seq(0);
+            let mut last = Turn::FIRST;
             for image in images {
                 let spec = &self.rules.genesis.markets[i];
                 let known = (image.account as usize) < holdings.len() && hashes.insert(image.hash.0.to_bytes_be());
-                let seq = std::mem::replace(&mut last, image.seq);
-                ensure(known && seq < last && may_wait(&image, spec), TAG_UNTRIGGERED, i as u32)?;
+                let before = std::mem::replace(&mut last, image.turn);
+                ensure(known && before < last && may_wait(&image, spec), TAG_UNTRIGGERED, i as u32)?;
                 let slot = orders.len() as u32;
                 let order = Order { untriggered: true, ..restored(image, MarketId(i as u16)) };
                 self.count_order(&mut holdings[order.account as usize], &order);
@@ -488,7 +507,7 @@ fn image_of(order: &Order) -> OrderImage {
         self_trade: order.self_trade,
         trigger_price: order.trigger_price,
         good_til: order.good_til,
-        seq: order.seq,
+        turn: order.turn,
     }
 }
 
@@ -522,7 +541,7 @@ fn restored(image: OrderImage, market: MarketId) -> Order {
         self_trade: image.self_trade,
         trigger_price: image.trigger_price,
         good_til: image.good_til,
-        seq: image.seq,
+        turn: image.turn,
         live: false,
         untriggered: false,
         handle: None,

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod cancelled;
 mod check;
 mod command;
 mod due;

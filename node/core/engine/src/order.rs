@@ -1,6 +1,22 @@
+use borsh::{BorshDeserialize, BorshSerialize};
 use keel_book::OrderHandle;
 use keel_ledger::OpenOrder;
 use keel_types::*;
+
+/// Time priority of an order, which no other has: the command that put it where it is, and which of the orders it put there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Turn(u64);
+
+impl Turn {
+    /// Before every other.
+    pub const FIRST: Turn = Turn(0);
+
+    pub fn new(seq: Seq, n: usize) -> Turn {
+        const { assert!(RESTORE_ORDERS_MAX <= 128) }
+        assert!(n < 128 && seq.0 < 1 << 57, "a command places few orders");
+        Turn(seq.0 << 7 | n as u64)
+    }
+}
 
 /// An open order: resting, or waiting for its trigger. A resting one's place in the queue is the book's; this is everything else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,8 +37,8 @@ pub(crate) struct Order {
     pub self_trade: SelfTradeMode,
     pub trigger_price: Price,
     pub good_til: Ts,
-    /// Command that put it where it is: its time priority. A trigger, and a modify that gives up its place, renew it.
-    pub seq: Seq,
+    /// A trigger, and a modify that gives up its place, renew it.
+    pub turn: Turn,
     /// Whether the slot holds a resting order: in the book, counted in margin, reserved for.
     pub live: bool,
     /// Whether it holds one that waits for its trigger: in no book, and nothing is reserved for it.

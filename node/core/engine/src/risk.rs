@@ -59,10 +59,10 @@ impl Engine {
         orders.map(|order| keel_ledger::open_loss(order.side, order.price, order.remaining(), mark)).sum()
     }
 
-    /// Slots of the account's orders, the one being placed included; some may have ended in this command.
+    /// Slots of the account's orders, those being placed included; some may have ended in this command.
     pub(crate) fn order_slots(&self, account: u32) -> impl Iterator<Item = u32> + '_ {
         let known = (account < self.accounts.len()).then(|| self.accounts.get(account).orders());
-        let placed = self.plan.order_new.filter(move |slot| self.orders.get(*slot).account == account);
+        let placed = self.plan.orders_new.iter().copied().filter(move |slot| self.orders.get(*slot).account == account);
         known.into_iter().flatten().chain(placed)
     }
 
@@ -140,16 +140,24 @@ impl Engine {
     /// was as large.
     fn has_opened(&self, taker: &Taker) -> bool {
         let size = |holdings: &Holdings| holdings.market(taker.command.market).position.size;
-        let before = self.holdings.installed(taker.account).map_or(0, size);
+        let before = self.holdings_before(taker.account).map_or(0, size);
         let after = size(self.holdings.get(taker.account));
         after.abs() > before.abs() || after.signum() == -before.signum() && after != 0
+    }
+
+    /// An account's holdings before the order at hand.
+    fn holdings_before(&self, account: u32) -> Option<&Holdings> {
+        match &self.plan.holdings_before {
+            Some((of, holdings)) if *of == account => Some(holdings),
+            _ => self.holdings.installed(account),
+        }
     }
 
     /// The account as it would be had the order been filled at its limit, when all it can do, with the account's other orders of its
     /// side, is reduce the position.
     fn reduction(&self, taker: &Taker) -> Option<Reduction> {
         let c = taker.command;
-        let mut holdings = self.holdings.installed(taker.account)?.clone();
+        let mut holdings = self.holdings_before(taker.account)?.clone();
         let holding = holdings.market_mut(c.market);
         // A modified order takes the place of itself.
         let replaced = taker.origin.slot().and_then(|slot| self.orders.installed(slot));
@@ -223,7 +231,7 @@ impl Engine {
         // Wrong side first; then the most passive; of equal prices the later.
         slots.sort_unstable_by_key(|slot| {
             let order = self.orders.get(*slot);
-            (order.side == closing, order.side.sign() * i128::from(order.price.0), Reverse(order.seq))
+            (order.side == closing, order.side.sign() * i128::from(order.price.0), Reverse(order.turn))
         });
         let mut open: i128 = slots.iter().map(|slot| i128::from(self.orders.get(*slot).remaining().0)).sum();
         for slot in slots {

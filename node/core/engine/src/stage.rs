@@ -11,6 +11,12 @@ pub(crate) struct Staged<T> {
     touched: Vec<u32>,
 }
 
+/// What a list had staged at some point of a command.
+pub(crate) struct Saved<T> {
+    copies: Vec<T>,
+    len: usize,
+}
+
 /// Copies kept for reuse; above it (a mass cancel) the memory goes back.
 const COPIES_KEPT: usize = 4_096;
 
@@ -81,6 +87,22 @@ impl<T: Clone> Staged<T> {
         (0..self.touched.len()).map(|n| self.touched(n))
     }
 
+    /// What is staged now, for [Staged::back_to].
+    pub fn save(&self) -> Saved<T> {
+        Saved { copies: self.copies[..self.touched.len()].to_vec(), len: self.len() }
+    }
+
+    /// Drops what was staged since.
+    pub fn back_to(&mut self, saved: Saved<T>) {
+        for index in self.touched.drain(saved.copies.len()..) {
+            self.copy_of[index as usize] = 0;
+        }
+        self.copy_of.truncate(saved.len);
+        for (copy, saved) in self.copies.iter_mut().zip(saved.copies) {
+            *copy = saved;
+        }
+    }
+
     /// Drops what is staged.
     pub fn clear(&mut self) {
         for index in self.touched.drain(..) {
@@ -105,6 +127,23 @@ impl<T: Clone> Staged<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_staged_since_can_be_dropped_alone() {
+        let mut list = Staged::new(vec![1, 2, 3]);
+        *list.edit(0) = 10;
+        assert_eq!(list.add(4), 3);
+        let saved = list.save();
+        *list.edit(0) = 11;
+        *list.edit(2) = 30;
+        *list.edit(3) = 40;
+        assert_eq!(list.add(5), 4);
+        list.back_to(saved);
+        assert_eq!((0..list.len() as u32).map(|i| *list.get(i)).collect::<Vec<_>>(), [10, 2, 3, 4]);
+        assert_eq!(list.add(6), 4);
+        list.install();
+        assert_eq!(list.all_installed(), [10, 2, 3, 4, 6]);
+    }
 
     #[test]
     fn staged_changes_are_seen_at_once_and_vanish_unless_installed() {

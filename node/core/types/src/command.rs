@@ -1,5 +1,6 @@
 use crate::*;
 use borsh::{BorshDeserialize, BorshSerialize};
+use starknet_types_core::hash::{Poseidon, StarkHash};
 
 /// What every signed message carries beside its body.
 ///
@@ -48,6 +49,8 @@ pub enum Command {
     SessionCancel(SessionCancel),
     /// The same for all orders; also what the node does when such a WebSocket is lost.
     SessionCancelAll(SessionCancelAll),
+    /// Places again what an incident cancelled.
+    RestoreOrders(RestoreOrders),
 }
 
 /// Binds an account address to a Stark key. The address was derived from a genesis template at ingress.
@@ -246,6 +249,28 @@ pub struct SessionCancelAll {
     pub disconnected: bool,
 }
 
+/// Places again what is left of orders that an incident cancelled. [spec safe-mode, Restoring orders]
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct RestoreOrders {
+    pub signed: Signed,
+    pub incident: IncidentId,
+    /// Of the orders as they were cancelled; 1 to [RESTORE_ORDERS_MAX].
+    pub orders: Vec<MessageHash>,
+    /// The new end of all of them; 0: each keeps its own, or none.
+    pub good_til: Ts,
+}
+
+/// Orders that one message may restore: a side of a market maker's quotes, and a few milliseconds of the engine's time.
+pub const RESTORE_ORDERS_MAX: usize = 100;
+
+impl RestoreOrders {
+    /// The identity of the order that takes the place of a cancelled one: Poseidon of the message's hash and the order's. The old one
+    /// stays with the order that was cancelled: its end, its receipt and its history are final.
+    pub fn order_restored(&self, order: &MessageHash) -> MessageHash {
+        MessageHash(Poseidon::hash(&self.signed.hash.0, &order.0))
+    }
+}
+
 impl Command {
     /// The signed envelope, for commands of users.
     pub fn signed(&self) -> Option<&Signed> {
@@ -261,6 +286,7 @@ impl Command {
             Command::Modify(c) => Some(&c.signed),
             Command::ScheduleCancel(c) => Some(&c.signed),
             Command::Transfer(c) => Some(&c.signed),
+            Command::RestoreOrders(c) => Some(&c.signed),
             Command::SessionCancel(_)
             | Command::SessionCancelAll(_)
             | Command::Tick

@@ -133,6 +133,24 @@ pub enum Event {
     },
     /// One step of a liquidation, with everything needed to recompute it. [spec exchange, Liquidation]
     Liquidation(Box<LiquidationReceipt>),
+    /// What was left of a cancelled order is placed again, as a new order; what came of that follows.
+    OrderRestored {
+        account: Address,
+        /// The message that asked for it.
+        hash: MessageHash,
+        incident: IncidentId,
+        /// As it was cancelled.
+        order: MessageHash,
+        /// The order that takes its place: [RestoreOrders::order_restored].
+        restored: MessageHash,
+    },
+    /// A message that restores orders could not restore this one, which may be tried again.
+    RestoreRefused {
+        account: Address,
+        hash: MessageHash,
+        order: MessageHash,
+        reject: Reject,
+    },
 }
 
 /// One transition of one order. [spec exchange, Orders]
@@ -235,6 +253,11 @@ pub enum OutcomeResult {
         at: Ts,
     },
     Transferred,
+    /// Orders placed again, and orders that could not be.
+    Restored {
+        restored: u32,
+        refused: u32,
+    },
 }
 
 crate::order::text_enum! {

@@ -73,6 +73,14 @@ text_enum! {
         NothingToModify = "NOTHING_TO_MODIFY",
         /// Funds and fees of the exchange itself are not moved by message.
         AccountReserved = "ACCOUNT_RESERVED",
+        // Restoring orders.
+        /// There was no such incident.
+        UnknownIncident = "UNKNOWN_INCIDENT",
+        /// Not among what the incident cancelled of the account, restored already, or no longer kept.
+        NotRestorable = "NOT_RESTORABLE",
+        /// It would trade with another order of the same message, in a second market, or need more fills than the message has left: restore
+        /// it in another.
+        RestoreSeparately = "RESTORE_SEPARATELY",
     }
 }
 
@@ -121,6 +129,8 @@ impl Reject {
             Reject::ScheduleTooSoon => "at",
             Reject::SizeBelowFilled | Reject::NothingToModify => "size",
             Reject::AccountReserved => "account",
+            Reject::UnknownIncident => "incident",
+            Reject::NotRestorable | Reject::RestoreSeparately => "orders",
             Reject::TooManyOrders
             | Reject::PhaseForbids
             | Reject::WrongIncident

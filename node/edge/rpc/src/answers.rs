@@ -174,6 +174,40 @@ pub(crate) fn cancelled(executed: &Executed) -> Result<Value, RpcError> {
     Ok(merge(executed.head(), json!({"count": count.to_string(), "orders": orders})))
 }
 
+/// `trade_restoreOrders`: what came of each order, in the order of the message; of a replay their number alone, history has the rest.
+pub(crate) fn restored(executed: &Executed) -> Result<Value, RpcError> {
+    let last = |order: MessageHash| {
+        executed.events.iter().rev().find_map(|event| match event {
+            Event::Order(update) if update.order == order => Some(update_json(update)),
+            _ => None,
+        })
+    };
+    let orders: Vec<Value> = executed
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::OrderRestored { order, restored, .. } => {
+                Some(json!({"order": order.to_string(), "restored": last(*restored), "refused": null}))
+            }
+            Event::RestoreRefused { order, reject, .. } => {
+                Some(json!({"order": order.to_string(), "restored": null, "refused": reject.as_str()}))
+            }
+            _ => None,
+        })
+        .collect();
+    let (restored, refused) = match &executed.replayed {
+        Some(Outcome { result: OutcomeResult::Restored { restored, refused }, .. }) => (*restored, *refused),
+        Some(_) => return Err(RpcError::Internal),
+        None if orders.is_empty() => return Err(RpcError::Internal),
+        None => {
+            let restored = orders.iter().filter(|order| order["refused"].is_null()).count() as u32;
+            (restored, orders.len() as u32 - restored)
+        }
+    };
+    let counts = json!({"restored": restored.to_string(), "refused": refused.to_string(), "orders": orders});
+    Ok(merge(executed.head(), counts))
+}
+
 /// `trade_register`.
 pub(crate) fn registered(executed: &Executed, account: Address) -> Result<Value, RpcError> {
     executed.expect(|event| matches!(event, Event::Registered { .. }), |result| result == OutcomeResult::Registered)?;
@@ -353,6 +387,25 @@ mod tests {
     }
 
     #[test]
+    fn what_came_of_each_order_to_restore_is_told_once_and_counted_again() {
+        let (account, new) = (ACCOUNT, MessageHash(Felt::from(22)));
+        let ended = |order, state| OrderUpdate { order, ..update(account, state, 0) };
+        let events = vec![
+            Event::OrderRestored { account, hash: ORDER, incident: IncidentId(1), order: ORDER, restored: new },
+            Event::Order(ended(new, OrderState::Open)),
+            Event::RestoreRefused { account, hash: ORDER, order: new, reject: Reject::InsufficientMargin },
+        ];
+        let [first, again] = both(events, OutcomeResult::Restored { restored: 1, refused: 1 });
+        let first = restored(&first).expect("a success");
+        assert_eq!((&first["restored"], &first["refused"]), (&json!("1"), &json!("1")));
+        assert_eq!(first["orders"][0]["restored"], update_json(&ended(new, OrderState::Open)));
+        let refused = json!({"order": new.to_string(), "restored": null, "refused": "INSUFFICIENT_MARGIN"});
+        assert_eq!((first["orders"].as_array().map(Vec::len), &first["orders"][1]), (Some(2), &refused));
+        let again = restored(&again).expect("a success");
+        assert_eq!((&again["restored"], &again["refused"], &again["orders"]), (&json!("1"), &json!("1"), &json!([])));
+    }
+
+    #[test]
     fn an_outcome_of_another_kind_is_a_fault_of_ours() {
         let [first, again] = both(vec![], OutcomeResult::SessionOpened);
         for executed in [first, again] {
@@ -364,6 +417,7 @@ mod tests {
                 placed(&executed, ORDER, &[]),
                 cancelled(&executed),
                 withdrawn(&executed),
+                restored(&executed),
             ] {
                 assert_eq!(answer, Err(RpcError::Internal));
             }

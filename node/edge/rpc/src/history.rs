@@ -55,7 +55,8 @@ pub(crate) const METHODS: &[Method] = &[
     }),
     Method {
         name: "trade_getCancelledOrders",
-        summary: "What an incident cancelled of the account, the last one first. `index` is the order's place in its record.",
+        summary: "What an incident cancelled of the account, the last one first. `index` is the order's place in its record, `restored` the order \
+                  that took its place after `trade_restoreOrders`.",
         params: &[
             Param::required("account", "Address", "Whose."),
             Param::required("incident", "uint", "Which."),
@@ -142,10 +143,11 @@ fn cancelled_orders(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcEr
     let (account, incident) = (fields.account()?, IncidentId(fields.integer("incident")?));
     let page = Page::read(fields)?;
     let read = |store: &Store, next: Option<&[u8]>, limit| store.account_cancelled(account, incident, next, limit);
-    page.answer(shared, "orders", read, |CancelledRow { place, update }| {
+    page.answer(shared, "orders", read, |CancelledRow { place, update, restored }| {
         let mut order = order_json(&shared.genesis, &OrderView { update: *update, at: None });
         order["seq"] = json!(place.seq.to_string());
         order["index"] = json!(place.index.to_string());
+        order["restored"] = json!(restored.map(|order| order.to_string()));
         order
     })
 }

@@ -57,6 +57,14 @@ pub(crate) const METHODS: &[Method] = &[
         MessageKind::ScheduleCancel,
         "Scheduled",
     ),
+    signed(
+        "trade_restoreOrders",
+        "Places again what is left of up to 100 orders that an incident cancelled, in the phases that allow them, each as a new order under the rules \
+         of now and with an identity of its own: Poseidon of the message's hash and the order's. One that is refused may be tried again. \
+         `goodTil` is a new end for those that may have one. `orders` is empty when `replayed`: `trade_getCancelledOrders` tells.",
+        MessageKind::RestoreOrders,
+        "OrdersRestored",
+    ),
     Method {
         name: "trade_batch",
         summary: "Up to 20 places, modifies and cancels, each signed on its own and with its own outcome, which stand in the order of the \
@@ -187,8 +195,9 @@ impl Sent {
                 answers::transferred(&executed, hash)
             }
             MessageKind::Withdraw => answers::withdrawn(&Executed::read(&shared, answer).map_err(RpcError::of_amount)?),
+            MessageKind::RestoreOrders => answers::restored(&Executed::read(&shared, answer)?),
             MessageKind::Register => answers::registered(&Executed::read(&shared, answer)?, account),
-            MessageKind::Session | MessageKind::RestoreOrders => {
+            MessageKind::Session => {
                 unreachable!("no method is registered for {}", kind.as_str())
             }
         }

@@ -104,7 +104,10 @@ impl Drafts {
     ) -> Result<(), BlocksError> {
         match &executed.command {
             // A tick liquidates, triggers and accrues funding: what it changes has the shape of fills.
-            Command::Place(_) | Command::Modify(_) | Command::Tick => self.fills(genesis, state, executed, ts),
+            // A message that restores orders places them.
+            Command::Place(_) | Command::Modify(_) | Command::RestoreOrders(_) | Command::Tick => {
+                self.fills(genesis, state, executed, ts)
+            }
             command => {
                 let draft = match command {
                     Command::Register(_) => register(genesis, executed)?,
@@ -117,6 +120,7 @@ impl Drafts {
                     Command::Transfer(_) => transfer(genesis, executed)?,
                     Command::Place(_)
                     | Command::Modify(_)
+                    | Command::RestoreOrders(_)
                     | Command::Tick
                     | Command::Cancel(_)
                     | Command::CancelAll(_)

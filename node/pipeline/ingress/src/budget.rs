@@ -12,6 +12,8 @@ use std::hash::Hash;
 pub const COST_CANCEL: u64 = 1;
 /// Orders, and reads that are as cheap.
 pub const COST_ORDER: u64 = 4;
+/// Up to a hundred orders under one signature, which may all be refused and asked for again.
+pub const COST_RESTORE: u64 = 300;
 /// Rare messages: registrations (hashing an address), withdrawals.
 pub const COST_RARE: u64 = 20;
 /// A price report; as an order, it is one signature.
@@ -28,11 +30,11 @@ pub fn cost_of(kind: MessageKind) -> u64 {
     match kind {
         MessageKind::CancelOrder | MessageKind::CancelAll | MessageKind::ScheduleCancel => COST_CANCEL,
         MessageKind::Order | MessageKind::ModifyOrder => COST_ORDER,
+        MessageKind::RestoreOrders => COST_RESTORE,
         MessageKind::Register
         | MessageKind::SessionKey
         | MessageKind::RevokeSessionKey
         | MessageKind::Session
-        | MessageKind::RestoreOrders
         | MessageKind::Transfer
         | MessageKind::Withdraw => COST_RARE,
     }

@@ -103,8 +103,6 @@ ingress_errors! {
         InvalidSignature = -32040, "INVALID_SIGNATURE", "signature", "the signature does not verify for this account and message";
         KeyNotAuthorized = -32041, "KEY_NOT_AUTHORIZED", "key", "the key may not sign this for the account";
         UnknownPublisher = -32042, "UNKNOWN_PUBLISHER", "publisher", "no price publisher of this chain has this number";
-        /// A message whose format is decided, of a feature that does not exist yet.
-        NotYetSupported = -32043, "NOT_YET_SUPPORTED", "", "this kind of message is not supported yet";
         RateLimited = -32044, "RATE_LIMITED", "", "too many requests on this connection";
         AccountRateLimited = -32045, "ACCOUNT_RATE_LIMITED", "account", "too many requests of this account";
         Overloaded = -32046, "OVERLOADED", "", "the node has more work queued than it can do in time";

@@ -11,10 +11,7 @@ use crate::ramp::{Opening, Ramp, RampConfig};
 use crate::register::check_account;
 use crate::snip12::{self, Domain, message_hash};
 use crate::verify::{Verifier, validate_key};
-use keel_types::{
-    Address, Command, Genesis, MessageHash, NONCE_KEEP_AFTER_MS, Reject, SessionCancelAll, StarkKey, Ts,
-    VALID_UNTIL_AHEAD_ORDER_MS_MAX,
-};
+use keel_types::{Address, Command, Genesis, MessageHash, NONCE_KEEP_AFTER_MS, Reject, SessionCancelAll, StarkKey, Ts};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -180,7 +177,7 @@ impl Shared {
             (_, None) => main()?,
             (_, Some(key)) => {
                 main()?;
-                self.check_session_key(account, key, now)?;
+                self.check_session_key(account, key, request.message.kind(), now)?;
                 key
             }
         };
@@ -192,9 +189,9 @@ impl Shared {
 
     /// Whether a session key may have signed a message that can still be answered. One that expired lately goes on: the engine
     /// refuses its new messages at a sequence number, and answers the old ones with their recorded outcome. [spec exchange, Replay]
-    fn check_session_key(&self, account: Address, key: StarkKey, now: Ts) -> Result<(), IngressError> {
+    fn check_session_key(&self, account: Address, key: StarkKey, kind: MessageKind, now: Ts) -> Result<(), IngressError> {
         let expiry = self.keys.session_key_expiry(account, key).ok_or(IngressError::Rejected(Reject::UnknownSessionKey))?;
-        let forgotten = expiry.plus_ms(VALID_UNTIL_AHEAD_ORDER_MS_MAX + NONCE_KEEP_AFTER_MS);
+        let forgotten = expiry.plus_ms(kind.valid_until_ahead_ms_max() + NONCE_KEEP_AFTER_MS);
         if forgotten < now { Err(IngressError::Rejected(Reject::SessionKeyExpired)) } else { Ok(()) }
     }
 
@@ -287,9 +284,6 @@ impl Ingress {
         if !shared.budgets().connections.spend(connection, cost, now_ms) {
             return Err(IngressError::RateLimited);
         }
-        if !method.is_supported() {
-            return Err(IngressError::NotYetSupported);
-        }
         if method.is_order() && !shared.budgets().orders.admits(shared.keys.opening(), now_ms) {
             return Err(IngressError::Overloaded);
         }
@@ -306,7 +300,8 @@ impl Ingress {
         let check = move |shared: &Shared| {
             let command = shared.check_signature(&request, &key)?;
             let mut budgets = shared.budgets();
-            if method.is_order() && !budgets.orders.take(shared.keys.opening(), now_ms) {
+            let orders = request.message.orders();
+            if orders > 0 && !budgets.orders.take(orders, shared.keys.opening(), now_ms) {
                 return Err(IngressError::Overloaded);
             }
             budgets.accounts.charge(account, cost, now_ms);

@@ -6,8 +6,8 @@ use crate::field::{FieldValue, Millis, Nonce, Quantums, ShortText};
 use crate::snip12;
 use keel_types::{
     Address, Amount, AssetId, Command, Felt, Genesis, GrantSessionKey, IncidentId, L1Address, MarketId, MessageHash,
-    OpenSession, OrderType, Price, Qty, Reject, SelfTradeMode, SessionTerms, Side, Signed, StarkKey, TimeInForce,
-    VALID_UNTIL_AHEAD_ORDER_MS_MAX, VALID_UNTIL_AHEAD_OTHER_MS_MAX,
+    OpenSession, OrderType, Price, Qty, RESTORE_ORDERS_MAX, Reject, SelfTradeMode, SessionTerms, Side, Signed, StarkKey,
+    TimeInForce, VALID_UNTIL_AHEAD_ORDER_MS_MAX, VALID_UNTIL_AHEAD_OTHER_MS_MAX,
 };
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
@@ -243,11 +243,6 @@ impl MessageKind {
         MessageKind::ALL.iter().copied().find(|kind| kind.as_str() == text)
     }
 
-    /// Whether the engine has a command for it. RestoreOrders comes with the reopening of an incident. [spec safe-mode]
-    pub fn is_supported(self) -> bool {
-        self != MessageKind::RestoreOrders
-    }
-
     /// Whether a session key may sign it: what trades, and nothing that moves money out or manages keys.
     /// [spec exchange, Accounts and keys]
     pub fn session_key_may_sign(self) -> bool {
@@ -257,11 +252,11 @@ impl MessageKind {
             | MessageKind::ModifyOrder
             | MessageKind::CancelOrder
             | MessageKind::CancelAll
-            | MessageKind::ScheduleCancel => true,
+            | MessageKind::ScheduleCancel
+            | MessageKind::RestoreOrders => true,
             MessageKind::Register
             | MessageKind::SessionKey
             | MessageKind::RevokeSessionKey
-            | MessageKind::RestoreOrders
             | MessageKind::Transfer
             | MessageKind::Withdraw => false,
         }
@@ -269,8 +264,20 @@ impl MessageKind {
 
     /// How far ahead `validUntil` may lie, milliseconds. [spec exchange, Two times]
     pub fn valid_until_ahead_ms_max(self) -> u64 {
-        // What a session key may sign is exactly what is valid for two minutes: orders, modifies, cancels and sessions.
-        if self.session_key_may_sign() { VALID_UNTIL_AHEAD_ORDER_MS_MAX } else { VALID_UNTIL_AHEAD_OTHER_MS_MAX }
+        match self {
+            MessageKind::Session
+            | MessageKind::Order
+            | MessageKind::ModifyOrder
+            | MessageKind::CancelOrder
+            | MessageKind::CancelAll
+            | MessageKind::ScheduleCancel => VALID_UNTIL_AHEAD_ORDER_MS_MAX,
+            MessageKind::Register
+            | MessageKind::SessionKey
+            | MessageKind::RevokeSessionKey
+            | MessageKind::RestoreOrders
+            | MessageKind::Transfer
+            | MessageKind::Withdraw => VALID_UNTIL_AHEAD_OTHER_MS_MAX,
+        }
     }
 
     /// Whether it takes the lane that is shed last.
@@ -292,9 +299,16 @@ impl MessageKind {
 }
 
 impl Message {
+    /// How many orders it brings.
+    pub(crate) fn orders(&self) -> usize {
+        match self {
+            Message::RestoreOrders(m) => m.orders.len(),
+            message => usize::from(message.kind().is_order()),
+        }
+    }
+
     /// The engine's command, with `hash` as the message's identity; `session_key` is the session key that signed, zero when the
-    /// main key did. Fails on names that the chain does not have and on messages that are
-    /// [not yet supported](MessageKind::is_supported).
+    /// main key did. Fails on names that the chain does not have and on more than a command may carry.
     pub fn to_command(&self, genesis: &Genesis, hash: MessageHash, session_key: StarkKey) -> Result<Command, IngressError> {
         let signed = Signed {
             account: self.account(),
@@ -354,7 +368,12 @@ impl Message {
                     recipient: m.recipient,
                 })
             }
-            Message::RestoreOrders(_) => return Err(IngressError::NotYetSupported),
+            Message::RestoreOrders(m) => Command::RestoreOrders(keel_types::RestoreOrders {
+                signed,
+                incident: m.incident,
+                orders: orders_to_restore(&m.orders)?,
+                good_til: m.good_til.ts(),
+            }),
         })
     }
 
@@ -396,6 +415,15 @@ fn asset(genesis: &Genesis, symbol: &ShortText) -> Result<AssetId, IngressError>
 
 fn amount(field: &'static str, value: Quantums) -> Result<Amount, IngressError> {
     i128::try_from(value.0).map(Amount).map_err(|_| IngressError::OutOfRange(field.into()))
+}
+
+/// Some, and no more than the engine takes at once; whether each is named once is the engine's question.
+fn orders_to_restore(orders: &[MessageHash]) -> Result<Vec<MessageHash>, IngressError> {
+    match orders.len() {
+        0 => Err(IngressError::OutOfRange("orders".into())),
+        1..=RESTORE_ORDERS_MAX => Ok(orders.to_vec()),
+        _ => Err(IngressError::TooLong("orders".into())),
+    }
 }
 
 /// An order is named by exactly one of its hash and the client's id; zero means absent.

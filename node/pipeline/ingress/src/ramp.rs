@@ -10,7 +10,7 @@ const SHARE_FIRST_PERCENT: u64 = 10;
 /// What was not used of this much time may be used at once.
 const BURST_MS: u64 = 100;
 /// What the bucket counts of one order: orders per second, times percent, times milliseconds is exact in it.
-const ORDER: u64 = 100 * 1_000;
+const ORDER: i64 = 100 * 1_000;
 
 /// Rate of admission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,8 +39,8 @@ pub struct Opening {
 /// One bucket for all orders.
 pub(crate) struct Ramp {
     config: RampConfig,
-    /// In parts of [ORDER].
-    level: u64,
+    /// In parts of [ORDER]; below zero after a message that brought more orders than there was room for.
+    level: i64,
     at_ms: u64,
 }
 
@@ -60,11 +60,11 @@ impl Ramp {
         }
     }
 
-    /// Admits an order, if there is room.
-    pub fn take(&mut self, opening: Opening, now_ms: u64) -> bool {
+    /// Admits the orders of one message if there is room for one; all of them are counted.
+    pub fn take(&mut self, orders: usize, opening: Opening, now_ms: u64) -> bool {
         let admitted = self.admits(opening, now_ms);
         if admitted {
-            self.level = self.level.saturating_sub(ORDER);
+            self.level = self.level.saturating_sub(ORDER.saturating_mul(i64::try_from(orders).unwrap_or(i64::MAX)));
         }
         admitted
     }
@@ -84,7 +84,8 @@ impl Ramp {
 
     /// A clock that went back gives nothing.
     fn refill(&mut self, share_percent: u64, now_ms: u64) {
-        let of = |ms: u64| self.config.orders_per_second.saturating_mul(share_percent).saturating_mul(ms);
+        let parts = |ms: u64| self.config.orders_per_second.saturating_mul(share_percent).saturating_mul(ms);
+        let of = |ms: u64| i64::try_from(parts(ms)).unwrap_or(i64::MAX);
         let full = of(BURST_MS).max(ORDER);
         self.level = self.level.saturating_add(of(now_ms.saturating_sub(self.at_ms))).min(full);
         self.at_ms = self.at_ms.max(now_ms);
@@ -103,7 +104,7 @@ mod tests {
         let opening = Opening { phase, since: Ts::from_ms(since_ms) };
         let second = |second: u64| {
             let sent = (0..10_000).map(|i| since_ms + second * 1_000 + i / 10);
-            sent.filter(|now_ms| ramp.take(opening, *now_ms)).count()
+            sent.filter(|now_ms| ramp.take(1, opening, *now_ms)).count()
         };
         seconds.map(second).collect()
     }
@@ -134,11 +135,20 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_many_orders_is_paid_for_by_those_after_it() {
+        let mut ramp = Ramp::new(RampConfig { orders_per_second: 10, ramp_ms: 0 });
+        let opening = Opening { phase: Phase::Open, since: Ts(0) };
+        assert!(ramp.take(100, opening, 5_000));
+        assert!(!ramp.take(1, opening, 14_900));
+        assert!(ramp.take(1, opening, 15_000));
+    }
+
+    #[test]
     fn a_clock_that_goes_back_gives_nothing() {
         let mut ramp = Ramp::new(RampConfig { orders_per_second: 1, ramp_ms: 0 });
         let opening = Opening { phase: Phase::Open, since: Ts(0) };
-        assert!(ramp.take(opening, 5_000));
-        assert!(!ramp.take(opening, 1_000) && !ramp.take(opening, 5_999));
-        assert!(ramp.take(opening, 6_000));
+        assert!(ramp.take(1, opening, 5_000));
+        assert!(!ramp.take(1, opening, 1_000) && !ramp.take(1, opening, 5_999));
+        assert!(ramp.take(1, opening, 6_000));
     }
 }

@@ -1,17 +1,18 @@
-//! What incidents cancelled, in the order of cancellation: what receipts are made of. Never forgotten.
+//! What incidents cancelled, in the order of cancellation: what receipts are made of; and what of it was placed again. Never forgotten.
 //!
 //! | table | key | value |
 //! |---|---|---|
 //! | `cancelled` | incident, seq of the safe-mode record, index | [`OrderUpdate`] |
 //! | `cancelled_places` | order | [`CancelledPlace`] |
 //! | `account_cancelled` | account, incident, seq, index | |
+//! | `restored` | order as it was cancelled | the order that took its place |
 
 use crate::error::StoreError;
 use crate::history::HistoryPage;
-use crate::keys::{ACCOUNT_CANCELLED, CANCELLED, CANCELLED_PLACES, Key};
+use crate::keys::{ACCOUNT_CANCELLED, CANCELLED, CANCELLED_PLACES, Key, RESTORED};
 use crate::store::{Batch, Store, borsh_vec, corrupt, decode};
 use borsh::{BorshDeserialize, BorshSerialize};
-use keel_types::{Address, Executed, IncidentId, Initiator, MessageHash, OrderState, OrderUpdate, Seq};
+use keel_types::{Address, Event, Executed, IncidentId, Initiator, MessageHash, OrderState, OrderUpdate, Seq};
 
 /// Where an order stands among what was cancelled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
@@ -34,6 +35,8 @@ impl CancelledPlace {
 pub struct CancelledRow {
     pub place: CancelledPlace,
     pub update: OrderUpdate,
+    /// The order that took its place, if it was restored.
+    pub restored: Option<MessageHash>,
 }
 
 /// Whether the update is a cancellation by safe mode.
@@ -43,8 +46,13 @@ pub fn is_cancelled_by_safe_mode(update: &OrderUpdate) -> bool {
 
 /// Writes the rows of a command.
 pub(crate) fn put(batch: &mut Batch<'_>, executed: &Executed) {
+    for event in &executed.events {
+        if let Event::OrderRestored { order, restored, .. } = event {
+            batch.put(RESTORED, Key::new().felt(&order.0), borsh_vec(restored));
+        }
+    }
     let orders = executed.events.iter().filter_map(|event| match event {
-        keel_types::Event::Order(update) => Some(update),
+        Event::Order(update) => Some(update),
         _ => None,
     });
     for (index, update) in (0..).zip(orders.filter(|update| is_cancelled_by_safe_mode(update))) {
@@ -70,6 +78,14 @@ impl Store {
     /// The database.
     pub fn cancelled_at(&self, place: CancelledPlace) -> Result<Option<OrderUpdate>, StoreError> {
         self.get(CANCELLED, place.key(Key::new()))
+    }
+
+    /// The order that took the place of a cancelled one; `None` if it was not restored.
+    ///
+    /// # Errors
+    /// The database.
+    pub fn restored(&self, order: MessageHash) -> Result<Option<MessageHash>, StoreError> {
+        self.get(RESTORED, Key::new().felt(&order.0))
     }
 
     /// The safe-mode records of an incident that cancelled something, in order.
@@ -117,7 +133,8 @@ impl Store {
             let index: [u8; 4] = index.try_into().map_err(|_| malformed())?;
             let (seq, index) = (Seq(u64::from_be_bytes(*seq)), u32::from_be_bytes(index));
             let place = CancelledPlace { incident, seq, index };
-            Ok(self.cancelled_at(place)?.map(|update| CancelledRow { place, update }))
+            let Some(update) = self.cancelled_at(place)? else { return Ok(None) };
+            Ok(Some(CancelledRow { place, update, restored: self.restored(update.order)? }))
         })
     }
 }

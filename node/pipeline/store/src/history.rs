@@ -258,7 +258,10 @@ impl<'a> Rows<'a> {
                 | Event::SessionKeyRevoked { .. }
                 | Event::SessionOpened { .. }
                 | Event::CancelScheduled { .. }
-                | Event::TriggerRefused { .. } => {}
+                | Event::TriggerRefused { .. }
+                // What was restored is kept with what was cancelled.
+                | Event::OrderRestored { .. }
+                | Event::RestoreRefused { .. } => {}
             }
         }
         Ok(())

@@ -21,7 +21,7 @@
 //! | `storage_roots` | contract, height | root of its storage from that block on |
 //! | `orders`, `order_fills`, `account_orders`, `account_fills`, `trades` | see `history` | |
 //! | `withdrawals`, `account_withdrawals`, `deposits`, `l1_messages` | see `history` | |
-//! | `cancelled`, `cancelled_places`, `account_cancelled` | see `cancelled` | |
+//! | `cancelled`, `cancelled_places`, `account_cancelled`, `restored` | see `cancelled` | |
 //! | `candles`, `funding`, `transfers`, `liquidations`, `account_liquidations` | see `history` | |
 //! | `expiry` | see `retention` | |
 //! | `batches`, `batch_headers`, `batch_ends` | batch; batch; last block | bytes; header; batch |
@@ -69,6 +69,7 @@ pub(crate) const ACCOUNT_LIQUIDATIONS: &str = "account_liquidations";
 pub(crate) const CANCELLED: &str = "cancelled";
 pub(crate) const CANCELLED_PLACES: &str = "cancelled_places";
 pub(crate) const ACCOUNT_CANCELLED: &str = "account_cancelled";
+pub(crate) const RESTORED: &str = "restored";
 pub(crate) const EXPIRY: &str = "expiry";
 pub(crate) const BATCHES: &str = "batches";
 pub(crate) const BATCH_HEADERS: &str = "batch_headers";
@@ -116,6 +117,7 @@ pub(crate) const TABLES: &[&str] = &[
     CANCELLED,
     CANCELLED_PLACES,
     ACCOUNT_CANCELLED,
+    RESTORED,
     EXPIRY,
     BATCHES,
     BATCH_HEADERS,

@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// Version of the tables and their encodings. A store of another version is refused: delete it, it is rebuilt.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// Cache of uncompressed blocks for all tables: the upper levels of a trie of some million leaves.
 const BLOCK_CACHE_BYTES: usize = 128 << 20;

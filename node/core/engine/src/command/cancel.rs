@@ -98,7 +98,7 @@ impl Engine {
     pub(crate) fn cancel_orders_of(&mut self, account: u32, market: Option<MarketId>, ending: Ending) -> u32 {
         let orders = self.accounts.get(account).orders().map(|slot| (slot, self.orders.get(slot)));
         let wanted = orders.filter(|(_, order)| market.is_none_or(|market| market == order.market));
-        let mut slots: Vec<_> = wanted.map(|(slot, o)| (o.market, o.side, o.price, o.seq, slot)).collect();
+        let mut slots: Vec<_> = wanted.map(|(slot, o)| (o.market, o.side, o.price, o.turn, slot)).collect();
         slots.sort_unstable();
         for (.., slot) in &slots {
             self.cancel_order(*slot, ending);

@@ -1,7 +1,7 @@
 use super::cancel::Ending;
 use super::place::{Origin, Taker};
 use crate::Engine;
-use crate::order::{Order, reaches};
+use crate::order::{Order, Turn, reaches};
 use crate::rules::reserve_ppm;
 use keel_book::Resting;
 use keel_ledger::{FeeSplit, OpenBuy, OpenOrder, PositionChange};
@@ -103,7 +103,7 @@ impl Engine {
     fn walk_makers(&mut self, taker: &Taker) -> Walk {
         let c = taker.command;
         let book = usize::from(c.market.0);
-        let fills_max = self.rules.genesis.limits.fills_per_command;
+        let fills_max = self.rules.genesis.limits.fills_per_command.saturating_sub(self.plan.fills_spent);
         let (mut filled, mut quote, mut fills) = (0u64, 0i128, 0);
         let mut next = self.books[book].best(c.side.opposite());
         let stop = loop {
@@ -131,7 +131,8 @@ impl Engine {
                     SelfTrade::Stop => break Stop::SelfTrade,
                 }
             }
-            let wanted = maker.remaining.min(Qty(c.size.0 - filled));
+            // The book shows it as it was before the command.
+            let wanted = self.orders.get(slot).remaining().min(Qty(c.size.0 - filled));
             match self.maker_allowance(slot, wanted) {
                 Err(reason) => self.cancel_order(slot, Ending::new(reason, Initiator::Risk)),
                 Ok(qty) => {
@@ -306,11 +307,12 @@ impl Engine {
         assert!(taker.limit == taker.price, "an order beyond the band does not rest");
         self.holdings.edit(taker.account).market_mut(c.market).orders += 1;
         if let Some(slot) = taker.origin.slot() {
+            let turn = self.turn();
             let order = self.orders.edit(slot);
             order.price = taker.price;
             order.size = taker.size_total();
             order.filled = Qty(taker.filled_before().0 + filled.0);
-            order.seq = self.now.seq;
+            order.turn = turn;
             order.live = true;
             return slot;
         }
@@ -339,20 +341,26 @@ impl Engine {
             self_trade: c.self_trade,
             trigger_price: c.trigger_price,
             good_til: c.good_til,
-            seq: self.now.seq,
+            turn: self.turn(),
             live: false,
             untriggered: false,
             handle: None,
         };
-        let slot = match self.orders_free.last() {
+        let free = self.orders_free.iter().rev().nth(self.plan.orders_new.len()).copied();
+        let slot = match free {
             Some(free) => {
-                *self.orders.edit(*free) = order;
-                *free
+                *self.orders.edit(free) = order;
+                free
             }
             None => self.orders.add(order),
         };
-        self.plan.order_new = Some(slot);
+        self.plan.orders_new.push(slot);
         slot
+    }
+
+    /// Of the order that is put somewhere next.
+    fn turn(&self) -> Turn {
+        Turn::new(self.now.seq, self.plan.orders_new.len())
     }
 
     /// Gives back what `qty` of an order that will not trade has reserved or open.

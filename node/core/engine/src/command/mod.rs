@@ -16,6 +16,12 @@
 //!   reaches into others: no cancel of all orders, no dead man's switch, no log-in.
 //! - A key that is revoked or has expired stays in the state for good, as it does on chain; only live ones count.
 //! - A transfer is a withdrawal to somebody here: the same phases, the same limits.
+//! - A restored order is a new order with an identity of its own and the size that was left, so that the cancelled one stays what it is: ended,
+//!   with its receipt. It keeps the client's id, and it is placed under the rules of now: one whose remainder is worth too little, whose client
+//!   id was taken since, or whose end has come, is refused. `good_til` is the new end of orders that may have one; one that is post-only,
+//!   IOC or FOK may not, and is refused with it.
+//! - What a restored order meets is what is in the book: it may trade at once where its phase lets it. The orders of one message share the fills
+//!   of one command, trade in one market only, and never with each other: what is beyond that is refused and goes into another message.
 
 mod block;
 mod cancel;
@@ -27,6 +33,7 @@ mod modify;
 mod place;
 mod prices;
 mod register;
+mod restore;
 mod safe_mode;
 mod schedule;
 mod session;

@@ -139,7 +139,13 @@ impl Engine {
 
     /// Client ids are unique among open orders, and these are so many. `stays`: whether the order may be one of them.
     pub(super) fn check_limits(&self, c: &PlaceOrder, account: u32, origin: Origin, stays: bool) -> Result<(), Reject> {
-        let used = c.client_id != 0 && self.accounts.get(account).order_of_client(c.client_id).is_some();
+        let of_command = |slot: &u32| {
+            let order = self.orders.get(*slot);
+            order.is_open() && order.account == account && order.client_id == c.client_id
+        };
+        let used = c.client_id != 0
+            && (self.accounts.get(account).order_of_client(c.client_id).is_some()
+                || self.plan.orders_new.iter().any(of_command));
         if used && origin == Origin::New {
             return Err(Reject::DuplicateClientId);
         }
@@ -256,7 +262,7 @@ pub(super) fn is_killed(outcome: &OutcomeResult) -> bool {
 }
 
 /// Combinations of fields.
-fn check_form(c: &PlaceOrder, spec: &MarketSpec, now: Ts) -> Result<(), Reject> {
+pub(super) fn check_form(c: &PlaceOrder, spec: &MarketSpec, now: Ts) -> Result<(), Reject> {
     if c.reduce_only && matches!(spec.kind, MarketKind::Spot { .. }) {
         return Err(Reject::UnsupportedFlag);
     }

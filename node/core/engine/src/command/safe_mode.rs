@@ -70,11 +70,12 @@ impl Engine {
             if slots.len() > resting {
                 slots[from..].sort_unstable_by_key(|slot| {
                     let order = self.orders.get(*slot);
-                    (order.side, order.price, order.seq)
+                    (order.side, order.price, order.turn)
                 });
             }
         }
         self.plan.events.reserve(slots.len() + 2);
+        self.keep_cancelled(&slots, ending.incident);
         for slot in &slots {
             self.cancel_order(*slot, ending);
         }

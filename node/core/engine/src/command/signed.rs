@@ -34,6 +34,8 @@ pub(super) enum Scope {
 impl Terms {
     pub const ORDER: Terms = Terms { cancel: false, ahead_ms_max: VALID_UNTIL_AHEAD_ORDER_MS_MAX, session_key: true };
     pub const CANCEL: Terms = Terms { cancel: true, ahead_ms_max: VALID_UNTIL_AHEAD_ORDER_MS_MAX, session_key: true };
+    /// What it places are orders, so a session key may; it may be signed long before the phase allows it. [spec exchange, Two times]
+    pub const RESTORE: Terms = Terms { cancel: false, ahead_ms_max: VALID_UNTIL_AHEAD_OTHER_MS_MAX, session_key: true };
     pub const OTHER: Terms = Terms { cancel: false, ahead_ms_max: VALID_UNTIL_AHEAD_OTHER_MS_MAX, session_key: false };
 }
 

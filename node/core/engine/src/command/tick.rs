@@ -31,9 +31,9 @@ impl Engine {
         self.due_work(now).is_some()
     }
 
-    /// Time passes: old nonces are forgotten, and the first piece of due work is done.
+    /// Time passes: what is too old is forgotten, and the first piece of due work is done.
     pub(crate) fn tick(&mut self) {
-        self.plan.forget_nonces = true;
+        self.plan.forget = true;
         match self.due_work(self.now.ts) {
             Some(Work::Expiries) => self.expire_orders(),
             Some(Work::Switch(account)) => self.throw_switch(account),
@@ -49,7 +49,7 @@ impl Engine {
     /// Drops what a Tick's work has staged.
     pub(super) fn begin_tick(&mut self) {
         self.begin(self.now.seq, self.now.ts);
-        self.plan.forget_nonces = true;
+        self.plan.forget = true;
     }
 
     /// The first piece of due work, in the order in which kinds come first.

@@ -1,5 +1,6 @@
 use super::cancel::Ending;
 use crate::Engine;
+use crate::order::Turn;
 use keel_types::*;
 use std::cmp::Reverse;
 
@@ -20,7 +21,7 @@ impl Engine {
     }
 
     /// What is cancelled first: orders that add risk before those that only reduce, then the farthest from mark, then the latest.
-    fn rank(&self, slot: u32) -> (bool, Reverse<u128>, Reverse<Seq>) {
+    fn rank(&self, slot: u32) -> (bool, Reverse<u128>, Reverse<Turn>) {
         let order = self.orders.get(slot);
         let mark = u128::from(self.markets.get(u32::from(order.market.0)).mark.0);
         let adds = match self.rules.market(order.market).kind {
@@ -31,6 +32,6 @@ impl Engine {
             }
         };
         let distance = u128::from(order.price.0).abs_diff(mark) * 1_000_000_000 / mark;
-        (!adds, Reverse(distance), Reverse(order.seq))
+        (!adds, Reverse(distance), Reverse(order.turn))
     }
 }

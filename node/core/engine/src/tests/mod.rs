@@ -11,6 +11,7 @@ mod orders;
 mod perpetual;
 mod random;
 mod reference;
+mod restore;
 mod rules;
 mod safe_mode;
 mod scenarios;

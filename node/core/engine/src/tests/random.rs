@@ -86,7 +86,8 @@ impl Stream {
                 let n = self.random.below(self.sent.len() as u64) as usize;
                 self.sent[n].clone()
             }
-            985..998 => self.reopen(world),
+            985..988 => self.reopen(world),
+            988..998 => self.restore(world),
             // Rarely: liquidations and triggers wait for the end of the grace after it.
             _ if self.random.one_in(12) => self.halt(world),
             _ => Command::Tick,
@@ -99,6 +100,7 @@ impl Stream {
                 Command::Cancel(c) => c.signed.session_key = key,
                 Command::CancelAll(c) => c.signed.session_key = key,
                 Command::Withdraw(c) => c.signed.session_key = key,
+                Command::RestoreOrders(c) => c.signed.session_key = key,
                 _ => {}
             }
         }
@@ -255,6 +257,33 @@ impl Stream {
         Command::Prices(reports)
     }
 
+    /// Some of what an incident cancelled of one account, mostly; of others, twice, and what never was.
+    fn restore(&mut self, world: &mut World) -> Command {
+        let mut signed = self.sign(world);
+        let pages = world.engine.cancelled.pages();
+        let mut incident = world.engine.phase().incident;
+        let mut orders = vec![MessageHash(Felt::from(self.random.next()))];
+        if !pages.is_empty() {
+            let page = &pages[self.random.below(pages.len() as u64) as usize];
+            incident = page.incident;
+            let first = page.orders().nth(self.random.below(page.orders().count() as u64) as usize).expect("counted");
+            if !self.random.one_in(10) {
+                signed.account = world.engine.address(first.account);
+            }
+            let own = page.orders().filter(|order| order.account == first.account || self.random.one_in(50));
+            orders = own.map(|order| order.hash).collect();
+            orders.truncate(1 + self.random.below(12) as usize);
+            if self.random.one_in(10) {
+                orders.push(orders[0]);
+            }
+        }
+        if self.random.one_in(20) {
+            incident.0 += 1;
+        }
+        let good_til = if self.random.one_in(3) { world.now.plus_ms(self.random.below(9_000)) } else { Ts(0) };
+        Command::RestoreOrders(RestoreOrders { signed, incident, orders, good_til })
+    }
+
     fn halt(&mut self, world: &World) -> Command {
         let reason = self.random.pick(&[LossReason::Operator, LossReason::OracleStale, LossReason::InvariantBroken]);
         let incident = world.engine.phase().incident;
@@ -383,6 +412,8 @@ fn run_stream(seed: u64, commands: usize) {
         "order CANCELLED PRICE_BAND",
         "order CANCELLED SELF_TRADE",
         "order CANCELLED SAFE_MODE",
+        "OrderRestored",
+        "RestoreRefused",
         "rejected INSUFFICIENT_MARGIN",
         "rejected INSUFFICIENT_BALANCE",
         "rejected PHASE_FORBIDS",

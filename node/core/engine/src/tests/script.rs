@@ -8,6 +8,7 @@
 //! a schedule 5s | a schedule off | a ws cancel 2 | a ws cancel all [perp] | a lost
 //! a grant k 60s [perp,btc] [max=100] | a revoke k | a login | any message `by k`
 //! a transfer 10 USDC b
+//! a restore 1 2,5 [gtt=5s]               what incident 1 cancelled of the orders of steps 2 and 5; 9:2: the order by which step 9 restored that of step 2
 //! a withdraw 10 USDC | a deposit 10 ETH | a register
 //! a again | a twist                      the last message of a again; another message with its nonce
 //! price perp 105 | report 0 perp 105 [-3s]      1 ms later than the step before
@@ -34,7 +35,7 @@ pub fn check(script: &str, expect: Expect) {
 
 /// As [check], in a world of the caller's.
 pub fn check_in(world: World, script: &str, expect: Expect) {
-    let mut run = Run { world, step: 0, orders: BTreeMap::new(), last: BTreeMap::new() };
+    let mut run = Run { world, step: 0, orders: BTreeMap::new(), restores: BTreeMap::new(), last: BTreeMap::new() };
     let steps = script.split(['|', '\n']).map(str::trim).filter(|step| !step.is_empty());
     let lines: Vec<String> = steps.flat_map(|step| run.step(step)).collect();
     run.world.check_history();
@@ -46,6 +47,7 @@ struct Run {
     step: usize,
     /// Hash of the order each step placed.
     orders: BTreeMap<usize, MessageHash>,
+    restores: BTreeMap<usize, RestoreOrders>,
     last: BTreeMap<char, Command>,
 }
 
@@ -78,6 +80,7 @@ fn by_session_key(mut command: Command, key: StarkKey) -> Command {
         Command::CancelAll(c) => c.signed.session_key = key,
         Command::ScheduleCancel(c) => c.signed.session_key = key,
         Command::Session(c) => c.signed.session_key = key,
+        Command::RestoreOrders(c) => c.signed.session_key = key,
         Command::Withdraw(c) => c.signed.session_key = key,
         Command::Transfer(c) => c.signed.session_key = key,
         Command::SessionKey(c) => c.signed.session_key = key,
@@ -133,6 +136,9 @@ impl Run {
                 let command = self.command(words);
                 if let Command::Place(order) = &command {
                     self.orders.insert(self.step, order.signed.hash);
+                }
+                if let Command::RestoreOrders(restore) = &command {
+                    self.restores.insert(self.step, restore.clone());
                 }
                 self.world.apply(command).iter().map(describe).collect()
             }
@@ -293,6 +299,17 @@ impl Run {
             ["revoke", key] => {
                 Command::RevokeSessionKey(RevokeSessionKey { signed: self.world.sign(actor), key: session_key(key) })
             }
+            ["restore", incident, orders, rest @ ..] => {
+                let good_til = rest
+                    .first()
+                    .map_or(Ts(0), |life| self.world.now.plus_ms(seconds(life.strip_prefix("gtt=").expect(life))));
+                Command::RestoreOrders(RestoreOrders {
+                    signed: self.world.sign(actor),
+                    incident: IncidentId(incident.parse().expect(incident)),
+                    orders: orders.split(',').map(|step| self.order_of(step)).collect(),
+                    good_til,
+                })
+            }
             ["transfer", amount, symbol, to] => Command::Transfer(Transfer {
                 signed: self.world.sign(actor),
                 recipient: if *to == "nobody" { Address(Felt::ZERO) } else { address(to.chars().next().expect(to)) },
@@ -309,6 +326,9 @@ impl Run {
 
     /// Hash of the order that a step placed; of none, when it did not.
     fn order_of(&self, step: &str) -> MessageHash {
+        if let Some((restore, order)) = step.split_once(':') {
+            return self.restores[&restore.parse().expect(restore)].order_restored(&self.order_of(order));
+        }
         self.orders.get(&step.parse().expect(step)).copied().unwrap_or(MessageHash(Felt::from(99u64)))
     }
 
@@ -536,6 +556,8 @@ fn describe(event: &Event) -> String {
             format!("{} transferred {amount} to {}", actor(account), actor(recipient))
         }
         Event::TriggerRefused { account, reject, .. } => format!("{} trigger refused: {reject}", actor(account)),
+        Event::OrderRestored { account, incident, .. } => format!("{} restores, of incident {incident}:", actor(account)),
+        Event::RestoreRefused { account, reject, .. } => format!("{} cannot restore: {reject}", actor(account)),
         Event::Funding { market, rate, index, .. } => format!("funding of {market} at {rate}, index {index}"),
         Event::Liquidation(receipt) => {
             format!("liquidation of {}: {}", actor(&receipt.account), decision(&receipt.decision))

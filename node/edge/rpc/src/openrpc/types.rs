@@ -18,6 +18,8 @@ const OBJECTS: &[(&str, &str)] = &[
     ("OwnFill", "tradeId:uint price:decimal size:decimal fee:decimal"),
     ("Cancelled", "+Executed count:uint orders:[OrderChange]"),
     ("Scheduled", "+Executed at:?ms"),
+    ("OrdersRestored", "+Executed restored:uint refused:uint orders:[RestoredOrder]"),
+    ("RestoredOrder", "order:felt restored:?OrderChange refused:?Reject"),
     ("SessionKeyChanged", "+Executed key:felt"),
     ("Transferred", "+Executed hash:felt"),
     ("Withdrawn", "+Executed id:uint"),
@@ -140,7 +142,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ("FillHistory", "+Page fills:[AccountFill]"),
     ("AccountFill", "+OwnFill market:text order:felt side:Side maker:bool realizedPnl:decimal seq:uint ts:ms"),
     ("CancelledOrders", "+Page orders:[CancelledOrder]"),
-    ("CancelledOrder", "+Order index:uint"),
+    ("CancelledOrder", "+Order index:uint restored:?felt"),
     (
         "CancelReceipt",
         "incident:uint order:felt account:felt market:text marketIndex:uint remaining:decimal remainingQuantums:uint seq:uint leaf:felt \
@@ -342,6 +344,7 @@ fn enums() -> Map<String, Value> {
         values("Initiator", Initiator::ALL, Initiator::as_str),
         values("Phase", Phase::ALL, Phase::as_str),
         values("LossReason", LossReason::ALL, LossReason::as_str),
+        values("Reject", Reject::ALL, Reject::as_str),
         values("ReportDiscard", ReportDiscard::ALL, ReportDiscard::as_str),
         values("MessageType", MessageKind::ALL, MessageKind::as_str),
         values("LiquidationStep", LiquidationStep::ALL, LiquidationStep::as_str),

@@ -54,6 +54,58 @@ fn safe_mode_is_entered_and_every_write_gets_the_phase_error() {
 }
 
 #[test]
+fn what_an_incident_cancelled_comes_back_by_one_message_and_is_listed_with_what_took_its_place() {
+    let Story { node, maker, taker, rested, .. } = Story::tell();
+    admin(&node, "admin_enterSafeMode", json!({"reason": "drill"})).expect("entered");
+    let list = || {
+        let params = json!({"account": maker.account.to_string(), "incident": "1"});
+        node.call("trade_getCancelledOrders", params).expect("listed")["orders"].as_array().expect("orders").clone()
+    };
+    let orders: Vec<Value> = list().iter().map(|order| order["order"].clone()).collect();
+    // The perpetual's first: the last to be cancelled.
+    assert_eq!((orders.len(), &orders[1]), (2, &rested["order"]));
+    let restore = |wallet, orders: Value| {
+        let fields = json!({"incident": "1", "orders": orders});
+        let request = node.sign(wallet, MessageKind::RestoreOrders, fields);
+        (request.clone(), node.call("trade_restoreOrders", request))
+    };
+    let error = restore(&maker, json!(orders)).1.expect_err("HALTED");
+    assert_eq!((error.code, &error.data["nonceConsumed"]), (-32050, &json!(false)));
+    for phase in [Phase::ReadOnly, Phase::Spot] {
+        let integrity_report = Bytes32([u8::from(phase == Phase::Spot); 32]);
+        let (incident, post_only_until) = (IncidentId(1), Ts(0));
+        node.system(Command::SetPhase(SetPhase { incident, phase, post_only_until, integrity_report }));
+        if phase == Phase::ReadOnly {
+            let error = restore(&maker, json!(orders)).1.expect_err("READ_ONLY");
+            assert_eq!((error.code, &error.data["nonceConsumed"]), (-32050, &json!(true)));
+        }
+    }
+
+    let (request, answer) = restore(&maker, json!([orders[0], orders[1], "0x1"]));
+    let answer = answer.expect("answered");
+    assert_eq!((&answer["restored"], &answer["refused"], &answer["replayed"]), (&json!("1"), &json!("2"), &json!(false)));
+    let refused = |order: &Value, reason: &str| json!({"order": order, "restored": null, "refused": reason});
+    assert_eq!(answer["orders"][0], refused(&orders[0], "PHASE_FORBIDS"));
+    assert_eq!(answer["orders"][2], refused(&json!("0x1"), "NOT_RESTORABLE"));
+    let placed = &answer["orders"][1]["restored"];
+    assert_eq!((&placed["state"], &placed["size"], &placed["filled"]), (&json!("OPEN"), &json!("1.5"), &json!("0")));
+
+    let open = node.call("trade_openOrders", json!({"account": maker.account.to_string()})).expect("orders");
+    assert_eq!((open["orders"].as_array().map(Vec::len), &open["orders"][0]["order"]), (Some(1), &placed["order"]));
+    let shown: Vec<Value> = list().iter().map(|order| order["restored"].clone()).collect();
+    assert_eq!(shown, [Value::Null, placed["order"].clone()]);
+    let again = node.call("trade_restoreOrders", request).expect("answered");
+    assert_eq!((&again["restored"], &again["refused"], &again["replayed"]), (&json!("1"), &json!("2"), &json!(true)));
+
+    let theirs = restore(&taker, json!([orders[0]])).1.expect("answered");
+    assert_eq!(theirs["orders"][0], refused(&orders[0], "NOT_RESTORABLE"));
+    // Filled like any other, with a transaction on chain.
+    let bought = node.sign(&taker, MessageKind::Order, order("ETH-USDC", "BUY", "1.5", "3000"));
+    assert_eq!(node.call("trade_placeOrder", bought).expect("placed")["filled"], "1.5");
+    node.seal();
+}
+
+#[test]
 fn an_operators_command_that_cannot_apply_says_why() {
     let node = Node::start();
     let error = admin(&node, "admin_resume", json!({"incident": "3"})).expect_err("there is no incident");

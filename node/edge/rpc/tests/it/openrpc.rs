@@ -249,6 +249,8 @@ fn every_method_takes_and_answers_what_is_documented() {
             ),
         ),
         ("trade_cancelAll", signed(MessageKind::CancelAll, json!({"market": "ALL"}))),
+        // There was no incident: the engine says so.
+        ("trade_restoreOrders", signed(MessageKind::RestoreOrders, json!({"incident": "1", "orders": [rested["order"]]}))),
         ("market_publishPrices", json!({"reports": [node.price_report(0, "ETH-USDC", 3_000)]})),
         ("bridge_getLatest", json!({})),
         ("bridge_getBatch", json!({"batch": "1"})),

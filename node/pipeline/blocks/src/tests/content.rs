@@ -89,6 +89,14 @@ fn every_command_that_changed_chain_state_is_in_one_transaction_in_order() {
     );
     check("tick | rest 1 | confirm | seal", 1, expect![""]);
     check(
+        "register 1 | restore 1 2 | fill 1 1 2 | seal",
+        1,
+        expect![[r#"
+            invoke 0 register/3, seq 1-1: Registered
+            invoke 1 settle_fills/44 + settle_fills/36, seq 2-3: Trade Trade Trade
+        "#]],
+    );
+    check(
         "register 1 | fill 0 1 2 | seal | fill 0 1 2 | seal",
         2,
         expect![[r#"

@@ -120,7 +120,8 @@ impl<'a> Script<'a> {
     /// before; `+MS` before a command makes it so many milliseconds, and `&` puts it in the record of the command before.
     ///
     /// `register A`, `deposit NONCE A UNITS` (asset 0), `fill MARKET MAKER TAKER [COUNT]`, `rest A`, `tick`, `confirm`, `reject A`,
-    /// `price MARKET PRICE ..`, `withdraw A UNITS`, `safe COUNT` (cancels so many orders), `phase NAME`, `seal`, `badseal`.
+    /// `price MARKET PRICE ..`, `withdraw A UNITS`, `safe COUNT` (cancels so many orders), `phase NAME`, `seal`, `badseal`, `restore MAKER TAKER`
+    /// (orders that fill twice).
     pub(super) fn run(genesis: &Genesis, script: &str) -> Vec<Released> {
         let mut run = Script {
             genesis,
@@ -173,6 +174,7 @@ impl<'a> Script<'a> {
             "register" => self.register(account(n(1))),
             "deposit" => self.deposit(n(1), account(n(2)), n(3)),
             "fill" => self.fill(MarketId(n(1) as u16), account(n(2)), account(n(3)), words.get(4).map_or(1, |_| n(4))),
+            "restore" => self.restore(account(n(1)), account(n(2))),
             "rest" => (self.place(account(n(1)), MarketId(0)), vec![], vec![]),
             "price" => self.price((1..words.len()).step_by(2).map(|i| (MarketId(n(i) as u16), n(i + 1))).collect()),
             "withdraw" => self.withdraw(account(n(1)), n(2)),
@@ -307,6 +309,13 @@ impl<'a> Script<'a> {
             writes.push(self.credit(self.genesis.fee_account, QUOTE, 45));
         }
         (self.place(taker, market), events, writes)
+    }
+
+    fn restore(&mut self, maker: Address, taker: Address) -> (Command, Vec<Event>, Vec<StateWrite>) {
+        let (_, events, writes) = self.fill(MarketId(0), maker, taker, 2);
+        let orders = vec![order(0x30), order(0x31)];
+        let restore = RestoreOrders { signed: self.signed(taker), incident: IncidentId(1), orders, good_til: Ts(0) };
+        (Command::RestoreOrders(restore), events, writes)
     }
 
     fn price(&mut self, prices: Vec<(MarketId, u64)>) -> (Command, Vec<Event>, Vec<StateWrite>) {

@@ -304,9 +304,35 @@ async fn a_cancel_that_names_no_order_or_two() {
 }
 
 #[tokio::test]
-async fn messages_that_do_not_exist_yet() {
-    let params = Door::new().signed(MessageKind::RestoreOrders, fields_of(MessageKind::RestoreOrders, 1), &alice());
-    refused(MessageKind::RestoreOrders, params, "NOT_YET_SUPPORTED", "").await;
+async fn orders_to_restore_are_some_and_not_too_many_and_of_an_incident() {
+    let orders = |n: u64| (1..=n).map(|n| json!(format!("{n:#x}"))).collect::<Value>();
+    for (field, value, reason) in [
+        ("orders", json!([]), "OUT_OF_RANGE"),
+        ("orders", orders(101), "TOO_LONG"),
+        ("orders", orders(1_001), "TOO_LONG"),
+        ("orders", json!("0xabc"), "WRONG_TYPE"),
+        ("orders", json!([7]), "NUMBER_NOT_STRING"),
+        ("orders", json!(["abc"]), "FELT_MALFORMED"),
+        ("orders", Value::Null, "MISSING_FIELD"),
+        ("incident", json!("4294967296"), "OUT_OF_RANGE"),
+        ("incident", json!("-1"), "OUT_OF_RANGE"),
+        ("incident", json!(1), "NUMBER_NOT_STRING"),
+        ("goodTil", json!("1.5"), "TOO_MANY_DECIMALS"),
+        ("market", json!("ETH-USDC"), "UNKNOWN_FIELD"),
+    ] {
+        let mut fields = fields_of(MessageKind::RestoreOrders, 1);
+        match value {
+            Value::Null => drop(fields.as_object_mut().expect("an object").remove(field)),
+            value => fields[field] = value,
+        }
+        let params = json!({ "message": fields, "signature": ["0x1", "0x1"] });
+        refused(MessageKind::RestoreOrders, params, reason, field).await;
+    }
+    let mut fields = fields_of(MessageKind::RestoreOrders, 1);
+    fields["orders"] = orders(100);
+    let door = Door::new();
+    let params = door.signed(MessageKind::RestoreOrders, fields, &alice());
+    door.submit(MessageKind::RestoreOrders, params).await.expect("a hundred are taken");
 }
 
 #[test]

@@ -203,19 +203,6 @@ fn the_hash_of_an_order_is_pinned() {
     assert_eq!(hash.to_string(), "0x6ed1a54a40f63be2e97221ba603d5f481da886d9fd65dfe68656fe884754763");
 }
 
-#[test]
-fn kinds_without_a_command_say_so() {
-    for message in one_of_each() {
-        let supported = message.kind().is_supported();
-        let command = message.to_command(&genesis(), MessageHash::default(), StarkKey::default());
-        if supported {
-            assert!(command != Err(IngressError::NotYetSupported), "{message:?}");
-        } else {
-            assert_eq!(command, Err(IngressError::NotYetSupported), "{message:?}");
-        }
-    }
-}
-
 /// Made by starknet.js (`tests/clients/make-corpus.mjs`): every message, hashed and signed by a wallet library.
 const CORPUS: &str = include_str!("../../../../../tests/corpus/snip12.json");
 /// The same messages, hashed and signed by starknet.py (`tests/clients/snip12.py`).

@@ -407,7 +407,27 @@ fn what_incidents_cancelled_is_found_by_record_by_account_and_by_order_and_never
         at(1, 1_000, vec![cancelled(1, 1, 1), by_user, cancelled(2, 2, 1), cancelled(3, 1, 1)]),
         at(2, 2_000, vec![cancelled(4, 1, 1)]),
         at(3, 3_000, vec![cancelled(5, 1, 2)]),
-        at(4, 9 * 86_400_000, vec![]),
+        at(
+            4,
+            4_000,
+            vec![
+                Event::OrderRestored {
+                    account: account(1),
+                    hash: order(70),
+                    incident: IncidentId(1),
+                    order: order(3),
+                    restored: order(71),
+                },
+                update(71, 1, OrderState::Open),
+                Event::RestoreRefused {
+                    account: account(1),
+                    hash: order(70),
+                    order: order(4),
+                    reject: Reject::PhaseForbids,
+                },
+            ],
+        ),
+        at(5, 9 * 86_400_000, vec![]),
     ];
     let dir = tempfile::tempdir().unwrap();
     let store = kept_for_a_day(&dir, &records);
@@ -425,13 +445,16 @@ fn what_incidents_cancelled_is_found_by_record_by_account_and_by_order_and_never
     let (mut found, mut next) = (vec![], None);
     loop {
         let page = store.account_cancelled(account(1), IncidentId(1), next.as_deref(), 2).unwrap();
-        found.extend(page.rows.into_iter().map(|row| (row.update.order, row.place)));
+        found.extend(page.rows.into_iter().map(|row| (row.update.order, row.place, row.restored)));
         next = page.next;
         if next.is_none() {
             break;
         }
     }
-    assert_eq!(found, [(order(4), place(1, 2, 0)), (order(3), place(1, 1, 2)), (order(1), place(1, 1, 0))]);
+    assert_eq!(
+        found,
+        [(order(4), place(1, 2, 0), None), (order(3), place(1, 1, 2), Some(order(71))), (order(1), place(1, 1, 0), None)]
+    );
 }
 
 #[test]
