@@ -202,8 +202,8 @@ impl Pending {
         let mut market = store.last_market_traded(None)?;
         while let Some(at) = market {
             let prefix = Key::new().u16(at.0);
-            let mut kept = 0;
-            for found in store.scan_down(TRADES, prefix.as_ref(), Key::new().u16(at.0).u64(u64::MAX).as_ref()) {
+            let newest = store.scan_down(TRADES, prefix.as_ref(), Key::new().u16(at.0).u64(u64::MAX).as_ref());
+            for (kept, found) in newest.enumerate() {
                 let (key, value) = found?;
                 let trade: TradeRow = decode(TRADES, &key, &value)?;
                 if trade.ts < from || trade.seq <= after {
@@ -213,7 +213,6 @@ impl Pending {
                     row.fills_cut = true;
                     break;
                 }
-                kept += 1;
                 row.fills += 1;
                 for party in [&trade.fill.maker, &trade.fill.taker] {
                     let place = Key::new().felt(&party.account.0).u32(row.incident.0);
