@@ -18,6 +18,8 @@ pub struct Config {
     pub genesis: PathBuf,
     /// Keys of the node (block signing, attestation, settlement). Development only in this form.
     pub keys: PathBuf,
+    /// `http://` or `https://` address that is sent each step of an incident; see the README.
+    pub incident_webhook: Option<String>,
     pub log: Log,
     pub rpc: Rpc,
     pub sequencer: Sequencer,
@@ -156,6 +158,7 @@ impl Default for Config {
             data_dir: ".keel/node".into(),
             genesis: "genesis/dev.json".into(),
             keys: "genesis/dev-keys.json".into(),
+            incident_webhook: None,
             log: Log::default(),
             rpc: Rpc::default(),
             sequencer: Sequencer::default(),
@@ -359,6 +362,11 @@ fn validate(config: &Config) -> anyhow::Result<()> {
         config.rpc.listen != config.rpc.admin_listen || config.rpc.listen.port() == 0,
         "configuration: rpc.admin_listen must differ from rpc.listen; admin has a port of its own"
     );
+    let webhook = config.incident_webhook.as_deref();
+    anyhow::ensure!(
+        webhook.is_none_or(|url| crate::node::webhook::address(url).is_some()),
+        "configuration: incident_webhook must be an http:// or https:// address"
+    );
     let endpoints = config.settlement.endpoints();
     let http = |endpoint: &String| endpoint.starts_with("http://") || endpoint.starts_with("https://");
     anyhow::ensure!(
@@ -403,6 +411,7 @@ mod tests {
             ("[history]\nproof_blocks = 0\nstate_blocks = 100", &[], "history.state_blocks"),
             ("[guard]\nprofile = \"hasty\"", &[], "guard.profile"),
             ("", &["ingress.orders_per_second=0"], "ingress.orders_per_second"),
+            ("incident_webhook = \"hooks.example/T\"", &[], "incident_webhook"),
         ] {
             let message = error(toml, sets);
             assert!(message.contains(named), "{message:?} does not name {named}");

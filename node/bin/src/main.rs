@@ -8,6 +8,7 @@ mod config;
 mod db;
 mod dev;
 mod gate;
+mod incident;
 mod keys;
 mod node;
 mod publish;
@@ -108,6 +109,9 @@ enum Command {
     /// decided on.
     #[command(subcommand)]
     Receipt(receipt::Receipt),
+    /// What happened in an incident: its timeline, its causes, and what each account lost.
+    #[command(subcommand)]
+    Incident(incident::IncidentCommand),
     /// Measures.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -150,6 +154,7 @@ fn run(command: Command, config: Config) -> Result<()> {
             runtime()?.block_on(publish::run(&genesis, &keys.publishers, &options))
         }
         Command::Receipt(receipt) => runtime()?.block_on(receipt.run(&config)),
+        Command::Incident(incident) => runtime()?.block_on(incident.run(&config)),
         Command::Dev(dev) => runtime()?.block_on(dev.run(&config)),
         Command::Bench(bench) => bench::run(bench, &config),
     }

@@ -2,11 +2,13 @@
 
 mod attest;
 pub mod data;
+pub mod incidents;
 mod monitor;
 mod operator;
 mod settle;
 mod sources;
 mod status;
+pub mod webhook;
 
 use crate::config::Config;
 use crate::gate::{GateParts, Owed};
@@ -14,6 +16,7 @@ use crate::keys::Keys;
 use anyhow::{Context, Result, anyhow};
 use attest::{Divergences, Served};
 use data::DataDir;
+use incidents::Recorder;
 use keel_blocks::{BlockKey, BlockWorker, WorkerConfig};
 use keel_engine::Engine;
 use keel_feeds::{FeedsSeed, Published, ReleaseSender, Sink, View, start_feeds, start_history, start_releaser};
@@ -117,15 +120,20 @@ impl Running {
         let view = View::of_engine(genesis.clone(), &recovered.engine);
         let published = Published::new(view.clone());
         let (feeds, stream, feeds_thread) = start_feeds(FeedsSeed::read(view, &store).context("start the streams")?);
-        let (release, releaser) = start_releaser(published.clone(), vec![stream, history]);
+        std::fs::create_dir_all(data.incidents()).context("make the incidents folder")?;
+        let recorder = Recorder::start(data.incidents(), clock.clone())?;
+        let sinks = vec![stream, history, announcer(config, &genesis, recorder.clone())?];
+        let (release, releaser) = start_releaser(published.clone(), sinks);
 
         let control = Control::new(clock.clone(), blocks.committed());
         if let Some((reason, why)) = restart {
             tracing::warn!(%reason, why, "starting in safe mode");
-            control.halt.report(LossReasons::of(reason), clock.now());
+            let now = clock.now();
+            recorder.told(now, LossReasons::of(reason), why);
+            control.halt.report(LossReasons::of(reason), now);
         }
         let (inbox, receiver) = Inbox::new(InboxCapacity::default());
-        let outputs = outputs(release, &blocks, snapshots.clone(), genesis.hash())?;
+        let outputs = outputs(release, &blocks, snapshots.clone(), genesis.hash(), recorder.clone())?;
         let times = keel_sequencer::Config {
             tick: Duration::from_millis(config.sequencer.tick_ms),
             block_interval: Duration::from_millis(config.sequencer.block_interval_ms),
@@ -174,14 +182,16 @@ impl Running {
             inbox: inbox.clone(),
             settlement: settlement.clone(),
             divergences,
+            recorder: recorder.clone(),
         };
         let monitor = monitor::start(config, gate, watched, data, failing.clone())?;
-        let status = Arc::new(status::Status::new(settlement.clone(), config.guard.config().phases, failing));
+        let phases = config.guard.config().phases;
+        let status = Arc::new(status::Status::new(settlement.clone(), phases, failing, recorder.clone()));
         let context = RpcContext { genesis, published: published.clone(), feeds, ingress: ingress.clone(), store, status };
         let secret = JwtSecret::from_file(&data.secret(config.rpc.jwt_secret.as_deref(), "jwt.hex")?)?;
         let admin = AdminConfig { listen: config.rpc.admin_listen, secret, follower: Some(follower) };
         let rpc = keel_rpc::Config { public: config.rpc.listen, admin: Some(admin) };
-        let sink = Arc::new(operator::Operator::new(control.clone(), inbox));
+        let sink = Arc::new(operator::Operator::new(control.clone(), inbox, recorder));
         if restart.is_some() {
             await_safe_mode(&published, &sequencer);
         }
@@ -341,8 +351,26 @@ fn recover_node(
     Ok(recovered)
 }
 
+/// Notes when a safe-mode record was published, and tells the webhook of each step. Behind the other sinks, and never waits.
+fn announcer(config: &Config, genesis: &Genesis, recorder: Recorder) -> Result<Sink> {
+    let webhook = config.incident_webhook.as_deref().map(|url| webhook::Webhook::start(url, genesis)).transpose()?;
+    Ok(Box::new(move |released| {
+        recorder.announced(released);
+        if let Some(webhook) = &webhook {
+            webhook.tell(released);
+        }
+        true
+    }))
+}
+
 /// Releases go to the view and to history, then to blocks; snapshots to a writer that is skipped while busy.
-fn outputs(release: ReleaseSender, blocks: &BlockWorker, snapshots: Arc<Snapshots>, genesis: Bytes32) -> Result<Outputs> {
+fn outputs(
+    release: ReleaseSender,
+    blocks: &BlockWorker,
+    snapshots: Arc<Snapshots>,
+    genesis: Bytes32,
+    recorder: Recorder,
+) -> Result<Outputs> {
     let feed = blocks.feed();
     let (due, writer) = crossbeam_channel::bounded::<SnapshotDue>(1);
     std::thread::Builder::new().name("snapshots".into()).spawn(move || {
@@ -361,7 +389,10 @@ fn outputs(release: ReleaseSender, blocks: &BlockWorker, snapshots: Arc<Snapshot
         }
     })?;
     Ok(Outputs {
-        release: Box::new(move |released, replies| feed.send(released.clone()) && release.send(released, replies)),
+        release: Box::new(move |released, replies| {
+            recorder.durable(&released);
+            feed.send(released.clone()) && release.send(released, replies)
+        }),
         snapshot: Box::new(move |snapshot| {
             if due.try_send(snapshot).is_err() {
                 tracing::warn!("the last snapshot is still being written; this one is skipped");

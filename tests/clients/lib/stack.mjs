@@ -23,7 +23,7 @@ const PRICE_FRESH_MS = 2_000;
 const nodeConfig = (values) => `data_dir = ${JSON.stringify(values.dataDir)}
 genesis = ${JSON.stringify(values.genesisFile)}
 keys = ${JSON.stringify(keysFile)}
-
+${values.webhook === undefined ? "" : `incident_webhook = ${JSON.stringify(values.webhook)}\n`}
 [rpc]
 listen = "127.0.0.1:${values.port}"
 admin_listen = "127.0.0.1:${values.adminPort}"
@@ -79,9 +79,9 @@ export class Stack {
 
   /**
    * `ports` fixes {l1, rpc, admin}; others are free ones. `data` is the form in which batches bring their data, where it is not that of
-   * genesis/dev.json. When it throws, `stop` ends what had started.
+   * genesis/dev.json; `webhook` is told of the steps of incidents. When it throws, `stop` ends what had started.
    */
-  async start({ ports = {}, blockIntervalMs = 500, batchBlocks = 6, batchAgeMs = 2_000, budgetFactor = 1_000, ordersPerSecond = 10_000, data } = {}) {
+  async start({ ports = {}, blockIntervalMs = 500, batchBlocks = 6, batchAgeMs = 2_000, budgetFactor = 1_000, ordersPerSecond = 10_000, data, webhook } = {}) {
     mkdirSync(this.directory, { recursive: true });
     if (data !== undefined) this.#settleBy(data);
     const [rpcPort, adminPort] = await freePorts(2);
@@ -94,7 +94,7 @@ export class Stack {
     this.config = join(this.directory, "keel.toml");
     writeFileSync(this.config, nodeConfig({
       genesisFile: this.genesisFile, dataDir: join(this.directory, "node"), port, adminPort: this.adminPort, l1Url: this.l1Url, blockIntervalMs, batchBlocks,
-      batchAgeMs, budgetFactor, ordersPerSecond,
+      batchAgeMs, budgetFactor, ordersPerSecond, webhook,
     }));
     await runKeel(["--config", this.config, "dev", "deploy"], { log: join(this.directory, "deploy.log"), env: withoutKeelVariables() });
     await this.startNode();

@@ -40,7 +40,7 @@ impl DataDir {
     pub fn snapshots(&self) -> PathBuf {
         self.path.join("snapshots")
     }
-    /// Integrity reports.
+    /// Integrity reports, and what else is known of incidents besides the journal.
     pub fn incidents(&self) -> PathBuf {
         self.path.join("incidents")
     }

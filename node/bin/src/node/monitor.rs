@@ -2,14 +2,17 @@
 
 use super::attest::Divergences;
 use super::data::DataDir;
+use super::incidents::{Recorder, crossings, write_durably};
 use super::sources::{self, Failing, Source};
 use crate::config::Config;
 use crate::gate::{self, GateParts, Verdict};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use keel_feeds::Published;
-use keel_guard::{Action, DiskSpace, Divergence, Gate, Guard, Sample, Vitals};
+use keel_guard::{Action, DiskSpace, Divergence, Gate, Guard, Sample, Thresholds, Vitals};
 use keel_ingress::Inbox;
+use keel_rpc::incidents::GateFound;
 use keel_types::*;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,6 +27,8 @@ const GATE_RETRY: Duration = Duration::from_secs(1);
 const DIVERGENCE_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest the guard waits for the engine's word on an operator's resume.
 const INSPECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Samples that are remembered, so that a loss can be shown with what led to it.
+const SAMPLES_KEPT: usize = 10;
 
 /// The running monitor.
 pub struct Monitor {
@@ -59,6 +64,10 @@ struct World {
     /// The phase for which the gate was last reset, by incident and beginning: a verdict given for one does not open another.
     gate_for: Arc<Mutex<(IncidentId, Ts)>>,
     incidents: PathBuf,
+    recorder: Recorder,
+    thresholds: Thresholds,
+    /// The last ones, oldest first.
+    samples: VecDeque<Sample>,
 }
 
 /// What is watched, and where phase steps go.
@@ -67,13 +76,12 @@ pub struct Watched {
     pub inbox: Inbox,
     pub settlement: keel_settlement::Handle,
     pub divergences: Divergences,
+    pub recorder: Recorder,
 }
 
 /// Starts the monitor's thread.
 pub fn start(config: &Config, parts: GateParts, watched: Watched, data: &DataDir, failing: Failing) -> Result<Monitor> {
-    let Watched { published, inbox, settlement, divergences } = watched;
-    let incidents = data.incidents();
-    std::fs::create_dir_all(&incidents).context("make the incidents folder")?;
+    let Watched { published, inbox, settlement, divergences, recorder } = watched;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     let mut guard = Guard::new(config.guard.config());
@@ -91,12 +99,16 @@ pub fn start(config: &Config, parts: GateParts, watched: Watched, data: &DataDir
         looked: (Instant::now(), SystemTime::now()),
         gate: Arc::new(Mutex::new((Gate::Idle, Instant::now()))),
         gate_for: Arc::new(Mutex::new((IncidentId(0), Ts(0)))),
-        incidents,
+        incidents: data.incidents(),
+        recorder,
+        thresholds: config.guard.config().thresholds,
+        samples: VecDeque::new(),
     };
     let thread = std::thread::Builder::new().name("guard".into()).spawn(move || {
         while !stopped.load(Ordering::Acquire) {
             let sample = world.sample();
             world.inbox.admit(guard.admits(&sample));
+            world.remember(&sample);
             for action in guard.decide(&sample) {
                 world.act(action, &sample);
             }
@@ -179,12 +191,21 @@ impl World {
         }
     }
 
+    fn remember(&mut self, sample: &Sample) {
+        self.samples.push_back(sample.clone());
+        if self.samples.len() > SAMPLES_KEPT {
+            self.samples.pop_front();
+        }
+    }
+
     fn act(&mut self, action: Action, sample: &Sample) {
         match action {
             Action::Lose(reasons) => {
                 let names: Vec<&str> = reasons.iter().map(LossReason::as_str).collect();
                 tracing::error!(?names, settlement_head_age_ms = sample.settlement_head_age_ms, oracle_age_ms = ?sample.oracle_age_ms, vitals = ?sample.vitals, "loss detected: entering safe mode");
                 self.parts.control.halt.report(reasons, sample.now);
+                let crossings = crossings(reasons, &self.samples, &self.thresholds, &self.parts.genesis);
+                self.recorder.sampled(reasons, sample, crossings);
             }
             Action::SetPhase(set) => {
                 tracing::warn!(incident = %set.incident, phase = %set.phase, "opening the next phase");
@@ -198,6 +219,7 @@ impl World {
 
     fn run_gate(&self, incident: IncidentId) {
         let (parts, slot, folder) = (self.parts.clone(), self.gate.clone(), self.incidents.clone());
+        let recorder = self.recorder.clone();
         let gate_for = self.gate_for.clone();
         let asked_for = *gate_for.lock().unwrap_or_else(|e| e.into_inner());
         // A verdict for a phase that is over is dropped: a loss came in between.
@@ -214,19 +236,23 @@ impl World {
                 Verdict::Passed(report) => match write_report(&folder, &report) {
                     Ok(path) => {
                         tracing::info!(path = %path.display(), hash = report.hash, "integrity gate passed");
+                        recorder.found(incident, GateFound::Passed, "", serde_json::to_value(&report).ok());
                         Gate::Passed(report.hash_bytes())
                     }
                     Err(error) => {
                         tracing::error!(%error, "the integrity report cannot be written");
+                        recorder.found(incident, GateFound::NotYet, "the report cannot be written", None);
                         Gate::NotYet
                     }
                 },
                 Verdict::NotYet(why) => {
                     tracing::warn!(why, "the integrity gate could not be established");
+                    recorder.found(incident, GateFound::NotYet, &why, None);
                     Gate::NotYet
                 }
                 Verdict::Broken(reason, why) => {
                     tracing::error!(%reason, why, "the integrity gate found a difference");
+                    recorder.found(incident, GateFound::Broken, &format!("{reason}: {why}"), None);
                     Gate::Broken(reason)
                 }
             };
@@ -241,8 +267,6 @@ impl World {
 
 fn write_report(folder: &Path, report: &gate::Report) -> Result<PathBuf> {
     let path = folder.join(format!("integrity-{}-{}.json", report.incident, report.seq));
-    let file = std::fs::File::create(&path)?;
-    serde_json::to_writer_pretty(&file, report)?;
-    file.sync_all()?;
+    write_durably(&path, report)?;
     Ok(path)
 }

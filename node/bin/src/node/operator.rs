@@ -1,3 +1,4 @@
+use super::incidents::Recorder;
 use keel_ingress::Inbox;
 use keel_ingress::queue::Answer;
 use keel_rpc::{AdminAnswer, AdminRefusal, AdminSink};
@@ -13,18 +14,21 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Operator {
     control: Control,
     inbox: Inbox,
+    recorder: Recorder,
 }
 
 impl Operator {
-    pub fn new(control: Control, inbox: Inbox) -> Operator {
-        Operator { control, inbox }
+    pub fn new(control: Control, inbox: Inbox, recorder: Recorder) -> Operator {
+        Operator { control, inbox, recorder }
     }
 }
 
 impl AdminSink for Operator {
     fn enter_safe_mode(&self, reason: String) -> AdminAnswer {
         tracing::warn!(reason, "an operator enters safe mode");
-        let answer = self.control.halt.report_and_wait(LossReasons::of(LossReason::Operator), self.control.clock.now());
+        let (reasons, now) = (LossReasons::of(LossReason::Operator), self.control.clock.now());
+        let answer = self.control.halt.report_and_wait(reasons, now);
+        self.recorder.told(now, reasons, &reason);
         Box::pin(wait(answer))
     }
 

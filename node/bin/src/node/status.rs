@@ -1,6 +1,8 @@
+use super::incidents::Recorder;
 use super::sources::Failing;
 use keel_feeds::PhaseView;
 use keel_guard::PhaseTimings;
+use keel_rpc::incidents::Observations;
 use keel_rpc::{Cancellation, DepositState, NodeStatus, PendingDeposit, SettlementStatus, Submission};
 use keel_settlement::Handle;
 use keel_store::BatchHeader;
@@ -11,11 +13,12 @@ pub struct Status {
     settlement: Handle,
     phases: PhaseTimings,
     failing: Failing,
+    recorder: Recorder,
 }
 
 impl Status {
-    pub fn new(settlement: Handle, phases: PhaseTimings, failing: Failing) -> Status {
-        Status { settlement, phases, failing }
+    pub fn new(settlement: Handle, phases: PhaseTimings, failing: Failing, recorder: Recorder) -> Status {
+        Status { settlement, phases, failing, recorder }
     }
 }
 
@@ -66,5 +69,9 @@ impl NodeStatus for Status {
     fn submission(&self, batch: &BatchHeader) -> Option<Submission> {
         let submission = keel_settlement::Submission::of(batch)?;
         Some(Submission { l1_tx_hash: submission.l1_tx_hash, l1_block: submission.l1_block })
+    }
+
+    fn observations(&self) -> &dyn Observations {
+        &self.recorder
     }
 }

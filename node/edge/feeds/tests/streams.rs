@@ -2,8 +2,8 @@
 mod story;
 
 use keel_feeds::streams::*;
-use keel_feeds::{BalanceSummary, Feeds, FeedsSeed, OrderView, Sink, Topic, Trade, View, start_feeds};
-use keel_store::{Candle, CandleInterval, FillRow, HistoryWriter, Store};
+use keel_feeds::{BalanceSummary, Feeds, FeedsSeed, OrderView, PhaseView, Sink, Topic, Trade, View, start_feeds};
+use keel_store::{Candle, CandleInterval, FillRow, HistoryWriter, IncidentStep, Store};
 use keel_types::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,6 +84,8 @@ struct Client {
     fills: Vec<FillRow>,
     positions: BTreeMap<MarketId, PositionValue>,
     balances: BTreeMap<AssetId, BalanceSummary>,
+    phase: Option<(PhaseView, Option<IncidentValue>)>,
+    steps: Vec<IncidentStep>,
 }
 
 impl Client {
@@ -122,6 +124,10 @@ impl Client {
                 _ => drop(self.positions.insert(*market, *row)),
             }),
             Payload::Balances(rows) => self.balances.extend(rows.iter().map(|row| (row.asset, *row))),
+            Payload::Node { phase, incident, steps } => {
+                self.phase = Some((*phase, *incident));
+                self.steps.extend(steps);
+            }
         }
     }
 
@@ -201,7 +207,7 @@ fn account_topics(owner: Address) -> [Topic; 4] {
 
 fn every_topic() -> Vec<Topic> {
     let markets = (0..3).flat_map(|market| market_topics(MarketId(market)));
-    markets.chain((0..ACTORS).flat_map(|actor| account_topics(account(actor)))).collect()
+    markets.chain((0..ACTORS).flat_map(|actor| account_topics(account(actor)))).chain([Topic::Node]).collect()
 }
 
 /// The client's copy of the book and of its orders is the view's.
@@ -254,6 +260,10 @@ fn assert_is_the_view(topic: Topic, client: &Client, view: &View) {
                 .filter(|(asset, row)| known.contains_key(asset) || (row.total, row.reserved) != (0, 0));
             assert_eq!(held.map(|(asset, row)| (*asset, *row)).collect::<BTreeMap<_, _>>(), known);
         }
+        Topic::Node => {
+            let phase = view.phase();
+            assert_eq!(client.phase, Some((phase, view.state().incidents.get(&phase.incident).copied())));
+        }
     }
 }
 
@@ -292,10 +302,17 @@ fn a_snapshot_with_its_deltas_is_the_state_of_the_same_record() {
                     let history = world.store.candles(market, interval, None, 100).expect("readable");
                     assert!(history.rows.iter().rev().eq(follower.client.candles.values()), "candles of {market}");
                 }
+                Topic::Node => {
+                    let steps = |row: &keel_store::IncidentRow| world.store.incident_steps(row.incident).expect("readable");
+                    let incidents = world.store.incidents(None, 1_000).expect("readable").rows;
+                    let known: Vec<IncidentStep> = incidents.iter().rev().flat_map(steps).collect();
+                    assert!(known.len() > 3, "a dull story: {known:?}");
+                    assert_eq!(follower.client.steps, known);
+                }
                 _ => {}
             }
             // Whoever comes now gets the same as those who were there all the time.
-            if !matches!(topic, Topic::Trades(_) | Topic::Fills(_) | Topic::Balances(_)) {
+            if !matches!(topic, Topic::Trades(_) | Topic::Fills(_) | Topic::Balances(_) | Topic::Node) {
                 assert_eq!(Follower::new(world.subscribe(topic, None)).client, follower.client, "{topic:?}");
             }
         }
@@ -305,7 +322,7 @@ fn a_snapshot_with_its_deltas_is_the_state_of_the_same_record() {
 #[test]
 fn who_comes_back_gets_what_was_missed_and_is_equal_to_who_never_left() {
     let mut world = World::new(5);
-    for topic in [Topic::Book(MarketId(0)), Topic::Orders(account(1)), Topic::Ticker(MarketId(1))] {
+    for topic in [Topic::Book(MarketId(0)), Topic::Orders(account(1)), Topic::Ticker(MarketId(1)), Topic::Node] {
         let mut steady = Follower::new(world.subscribe(topic, None));
         let mut flaky = Follower::new(world.subscribe(topic, None));
         for round in 0..12 {

@@ -1,4 +1,5 @@
 use crate::error::RpcError;
+use crate::incidents::Observations;
 use crate::limits::{HISTORY_LAG_MAX, STORE_READ_QUEUE_TIMEOUT, STORE_READS_AT_ONCE_MAX, UNREAD_ANSWERS_MAX};
 use crate::receipts::CancelTrees;
 use crate::server::Client;
@@ -39,6 +40,8 @@ pub trait NodeStatus: Send + Sync + 'static {
     fn deposit(&self, message_nonce: u64) -> Option<DepositState>;
     /// Where a batch is on the settlement layer, as its header's note says; `None` while it was not submitted.
     fn submission(&self, batch: &BatchHeader) -> Option<Submission>;
+    /// What the guard remembers of incidents.
+    fn observations(&self) -> &dyn Observations;
 }
 
 /// See [NodeStatus::settlement].

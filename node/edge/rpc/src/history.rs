@@ -104,14 +104,14 @@ pub(crate) const METHODS: &[Method] = &[
 type Read<K, T> = fn(&Store, K, Option<&[u8]>, usize) -> Result<HistoryPage<T>, StoreError>;
 
 /// `limit` and `cursor`.
-struct Page {
-    limit: usize,
-    cursor: Option<Vec<u8>>,
+pub(crate) struct Page {
+    pub limit: usize,
+    pub cursor: Option<Vec<u8>>,
 }
 
 impl Page {
     /// The last fields of a call.
-    fn read(mut fields: Fields) -> Result<Page, RpcError> {
+    pub(crate) fn read(mut fields: Fields) -> Result<Page, RpcError> {
         let limit = fields.rows("limit", HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX)?;
         let cursor = fields.optional_text("cursor")?;
         fields.finish()?;

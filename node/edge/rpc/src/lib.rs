@@ -21,6 +21,7 @@ pub mod error;
 mod fields;
 mod follow;
 mod history;
+pub mod incidents;
 pub mod jwt;
 pub mod limits;
 mod market;
@@ -38,6 +39,7 @@ pub use admin::{AdminAnswer, AdminConfig, AdminRefusal, AdminSink};
 pub use context::{Cancellation, DepositState, NodeStatus, PendingDeposit, RpcContext, SettlementStatus, Submission};
 pub use follow::{Announced, AttestationDesk, FollowerConfig};
 pub use jwt::JwtSecret;
+pub use node::short_string;
 pub use server::{Client, Running};
 
 use context::Shared;

@@ -76,6 +76,8 @@ pub const HISTORY_LIMIT_MAX: usize = 500;
 pub const HISTORY_LIMIT_DEFAULT: usize = 50;
 /// Bytes of a `cursor`: the longest is an order's place, 40.
 pub const HISTORY_CURSOR_BYTES_MAX: usize = 48;
+/// Detected losses that one answer about an incident shows, the oldest: each has up to some KiB of samples.
+pub const INCIDENT_DETECTIONS_MAX: usize = 64;
 /// Reports in one `market_publishPrices`: every market for each of a few publishers.
 pub const PRICE_REPORTS_MAX: usize = 64;
 /// 32-byte words in one page of `bridge_getBatchData`: one blob's worth.

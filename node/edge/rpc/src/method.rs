@@ -3,7 +3,7 @@ use crate::context::{Methods, Shared};
 use crate::error::RpcError;
 use crate::server::Client;
 use crate::streams::{self, session};
-use crate::{account, bridge, history, market, node, openrpc, receipts, trade};
+use crate::{account, bridge, history, incidents, market, node, openrpc, receipts, trade};
 use jsonrpsee::types::Params;
 use keel_ingress::MessageKind;
 use serde_json::Value;
@@ -79,6 +79,7 @@ const TABLES: &[&[Method]] = &[
     streams::METHODS,
     bridge::METHODS,
     node::METHODS,
+    incidents::METHODS,
     receipts::METHODS,
     openrpc::METHODS,
 ];

@@ -89,7 +89,7 @@ pub(crate) fn brief(batch: &BatchHeader) -> Value {
 }
 
 /// The text of a short string felt.
-pub(crate) fn short_string(felt: &keel_types::Felt) -> String {
+pub fn short_string(felt: &keel_types::Felt) -> String {
     let bytes = felt.to_bytes_be();
     let text: Vec<u8> = bytes.into_iter().skip_while(|byte| *byte == 0).collect();
     String::from_utf8_lossy(&text).into_owned()

@@ -22,12 +22,13 @@
 use crate::cancelled;
 use crate::candles::{Candle, CandleInterval, candle_key};
 use crate::error::StoreError;
+use crate::incidents;
 use crate::keys::{
     ACCOUNT_FILLS, ACCOUNT_LIQUIDATIONS, ACCOUNT_ORDERS, ACCOUNT_WITHDRAWALS, CANDLES, DEPOSITS, FUNDING, Key, L1_MESSAGES,
     LIQUIDATIONS, META, ORDER_FILLS, ORDERS, TRADES, TRANSFERS, WITHDRAWALS,
 };
 use crate::retention::{self, Expiring, Retention};
-use crate::store::{Batch, KEY_HISTORY_SEQ, Store, borsh_vec, corrupt, decode};
+use crate::store::{Batch, KEY_HISTORY_SEQ, KEY_HISTORY_TS, Store, borsh_vec, corrupt, decode};
 use borsh::{BorshDeserialize, BorshSerialize};
 use keel_types::{
     Address, Amount, AssetId, Bytes32, Command, Deposit, Event, Executed, Fill, FillSide, LiquidationDecision,
@@ -143,8 +144,9 @@ pub struct HistoryPage<T> {
 /// Writes history. One per store: it is the only writer of these tables.
 pub struct HistoryWriter {
     store: Store,
-    /// Last command whose rows are written.
+    /// Last command whose rows are written, and time of its record.
     seq: Seq,
+    ts: Ts,
     retention: Retention,
 }
 
@@ -154,8 +156,8 @@ impl HistoryWriter {
     /// # Errors
     /// The database.
     pub fn new(store: Store) -> Result<HistoryWriter, StoreError> {
-        let seq = store.history_seq()?;
-        Ok(HistoryWriter { store, seq, retention: Retention::Forever })
+        let (seq, ts) = (store.history_seq()?, store.marker(KEY_HISTORY_TS)?.unwrap_or_default());
+        Ok(HistoryWriter { store, seq, ts, retention: Retention::Forever })
     }
 
     /// Forgets rows older than this. A second node has equal tables only with the same retention.
@@ -177,6 +179,8 @@ impl HistoryWriter {
             deposits: BTreeMap::new(),
             candles: BTreeMap::new(),
             funding: BTreeMap::new(),
+            incidents: incidents::Pending::default(),
+            before: self.ts,
             listed: (Seq(0), 0),
             listed_in_all: 0,
         };
@@ -196,8 +200,9 @@ impl HistoryWriter {
         let mut batch = rows.finish();
         retention::prune(&self.store, &mut batch, self.retention, released.ts, listed)?;
         batch.put(META, KEY_HISTORY_SEQ, borsh_vec(&seq));
+        batch.put(META, KEY_HISTORY_TS, borsh_vec(&released.ts));
         batch.write()?;
-        self.seq = seq;
+        (self.seq, self.ts) = (seq, released.ts);
         Ok(())
     }
 }
@@ -211,6 +216,9 @@ struct Rows<'a> {
     candles: BTreeMap<(MarketId, CandleInterval, u64), Candle>,
     /// By minute.
     funding: BTreeMap<(MarketId, u64), FundingRow>,
+    incidents: incidents::Pending,
+    /// Time of the record before.
+    before: Ts,
     /// Entries of this command that retention knows, and of the whole record.
     listed: (Seq, u32),
     listed_in_all: usize,
@@ -220,6 +228,7 @@ impl<'a> Rows<'a> {
     fn add(&mut self, executed: &Executed, ts: Ts) -> Result<(), StoreError> {
         let seq = executed.seq;
         cancelled::put(&mut self.batch, executed);
+        self.incidents.add(self.store, &mut self.batch, executed, ts, self.before)?;
         for event in &executed.events {
             match event {
                 Event::Order(update) => self.order(update, seq, ts)?,
@@ -385,6 +394,7 @@ impl<'a> Rows<'a> {
         for ((market, minute_ms), row) in &self.funding {
             self.batch.put(FUNDING, Key::new().u16(market.0).u64(*minute_ms), borsh_vec(row));
         }
+        self.incidents.finish(&mut self.batch);
         self.batch
     }
 }
@@ -608,7 +618,7 @@ impl TradeRow {
     fn side_of_order(&self, order: MessageHash) -> Option<FillRow> {
         self.side_where(|party| party.order == order)
     }
-    fn side_of_account(&self, account: Address) -> Option<FillRow> {
+    pub(crate) fn side_of_account(&self, account: Address) -> Option<FillRow> {
         self.side_where(|party| party.account == account)
     }
     /// An account never trades with itself, so at most one side is meant.

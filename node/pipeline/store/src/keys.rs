@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | name | markers: format, genesis, blocks height, history seq, first retained heights |
+//! | `meta` | name | markers: format, genesis, blocks height, history seq and time, first retained heights |
 //! | `headers` | height | [`crate::Header`] |
 //! | `block_hashes` | block hash | height |
 //! | `seals` | seq of the SealBlock | height |
@@ -22,6 +22,7 @@
 //! | `orders`, `order_fills`, `account_orders`, `account_fills`, `trades` | see `history` | |
 //! | `withdrawals`, `account_withdrawals`, `deposits`, `l1_messages` | see `history` | |
 //! | `cancelled`, `cancelled_places`, `account_cancelled`, `restored` | see `cancelled` | |
+//! | `incidents`, `incident_steps`, `incident_accounts`, `incident_fills` | see `incidents` | |
 //! | `candles`, `funding`, `transfers`, `liquidations`, `account_liquidations` | see `history` | |
 //! | `expiry` | see `retention` | |
 //! | `batches`, `batch_headers`, `batch_ends` | batch; batch; last block | bytes; header; batch |
@@ -70,6 +71,10 @@ pub(crate) const CANCELLED: &str = "cancelled";
 pub(crate) const CANCELLED_PLACES: &str = "cancelled_places";
 pub(crate) const ACCOUNT_CANCELLED: &str = "account_cancelled";
 pub(crate) const RESTORED: &str = "restored";
+pub(crate) const INCIDENTS: &str = "incidents";
+pub(crate) const INCIDENT_STEPS: &str = "incident_steps";
+pub(crate) const INCIDENT_ACCOUNTS: &str = "incident_accounts";
+pub(crate) const INCIDENT_FILLS: &str = "incident_fills";
 pub(crate) const EXPIRY: &str = "expiry";
 pub(crate) const BATCHES: &str = "batches";
 pub(crate) const BATCH_HEADERS: &str = "batch_headers";
@@ -118,6 +123,10 @@ pub(crate) const TABLES: &[&str] = &[
     CANCELLED_PLACES,
     ACCOUNT_CANCELLED,
     RESTORED,
+    INCIDENTS,
+    INCIDENT_STEPS,
+    INCIDENT_ACCOUNTS,
+    INCIDENT_FILLS,
     EXPIRY,
     BATCHES,
     BATCH_HEADERS,

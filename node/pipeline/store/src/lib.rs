@@ -20,6 +20,7 @@ mod error;
 mod events;
 mod fingerprint;
 mod history;
+mod incidents;
 mod integrity;
 mod keys;
 mod open;
@@ -45,6 +46,10 @@ pub use fingerprint::TableFingerprint;
 pub use history::{
     DepositResult, DepositRow, FillRow, FundingRow, HISTORY_PAGE_MAX, HistoryPage, HistoryWriter, LiquidationRow, OrderRow,
     TradeRow, TransferRow, WithdrawalRow,
+};
+pub use incidents::{
+    AccountLoss, AccountLossRow, INCIDENT_STEPS_MAX, IncidentRow, IncidentStep, StepKind, UNHEARD_FILLS_MS,
+    UNHEARD_FILLS_PER_MARKET_MAX,
 };
 pub use integrity::{IndexCheck, IndexFault, RootMismatch, Roots, TrieCheck, TrieFault};
 pub use open::{OpenBlock, OpenState, OpenTransaction, Tip};

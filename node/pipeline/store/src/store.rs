@@ -5,7 +5,7 @@ use crate::keys::{HEADERS, Key, META, TABLES, prefix_end};
 use crate::open::Open;
 use crate::pruning::StateRetention;
 use borsh::BorshDeserialize;
-use keel_types::{Bytes32, Height, Seq};
+use keel_types::{Bytes32, Height, Seq, Ts};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, Options, ReadOptions,
     Snapshot,
@@ -38,6 +38,8 @@ const KEY_REPLICA: &[u8] = b"replica";
 pub(crate) const KEY_BLOCKS_HEIGHT: &[u8] = b"blocks_height";
 pub(crate) const KEY_BLOCKS_SEQ: &[u8] = b"blocks_seq";
 pub(crate) const KEY_HISTORY_SEQ: &[u8] = b"history_seq";
+/// Time of the last record whose history is here.
+pub(crate) const KEY_HISTORY_TS: &[u8] = b"history_ts";
 
 /// What a store is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -206,6 +208,14 @@ impl Store {
     /// The database.
     pub fn history_seq(&self) -> Result<Seq, StoreError> {
         Ok(self.marker(KEY_HISTORY_SEQ)?.unwrap_or_default())
+    }
+
+    /// Time of the record of [`Store::history_seq`].
+    ///
+    /// # Errors
+    /// The database.
+    pub fn history_ts(&self) -> Result<Ts, StoreError> {
+        Ok(self.marker(KEY_HISTORY_TS)?.unwrap_or_default())
     }
 
     /// The journal must be replayed into this store from the command right after this one: start from a snapshot with

@@ -10,7 +10,7 @@ use crate::margin::BalanceSummary;
 use crate::releaser::Sink;
 use crate::view::View;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use keel_store::{CandleInterval, FillRow, Store, StoreError};
+use keel_store::{CandleInterval, FillRow, IncidentStep, Store, StoreError};
 use keel_types::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -131,7 +131,7 @@ impl Hub {
             let candles = CandleInterval::ALL.map(|interval| Topic::Candles(m, interval));
             [Topic::Book(m), Topic::Bbo(m), Topic::Trades(m), Topic::Ticker(m), Topic::Mark(m)].into_iter().chain(candles)
         });
-        let streams = topics.map(|topic| (topic, Stream::new(topic, at))).collect();
+        let streams = topics.chain([Topic::Node]).map(|topic| (topic, Stream::new(topic, at))).collect();
         let markets = market_ids(&view).zip(markets).map(|(id, seed)| Market::new(id, seed, &view)).collect();
         Hub { view, streams, markets, watched: HashMap::new(), subscriptions: Arc::default() }
     }
@@ -188,6 +188,11 @@ impl Hub {
             booked.into_iter().chain(trades.into_keys()).chain(marks).chain(positions).collect();
         tickers.into_iter().for_each(|market| self.ticker(market));
         accounts.into_iter().for_each(|(account, told)| self.account(account, told));
+        let executed = released.executed.iter();
+        let steps: Vec<_> = executed.flat_map(|executed| IncidentStep::of(executed, released.ts)).collect();
+        if !steps.is_empty() {
+            self.publish(Topic::Node, node(&self.view, steps));
+        }
     }
 
     /// Puts a change into its stream, if there is such a stream.
@@ -299,8 +304,8 @@ impl Hub {
 
     /// Begins a private stream; forgets one that nobody listens to when there are too many.
     fn watch(&mut self, topic: Topic, account: Address) -> Result<(), Refusal> {
-        let market_streams = self.markets.len() * (5 + CandleInterval::ALL.len());
-        if self.streams.len() >= market_streams + ACCOUNT_STREAMS_MAX {
+        let others = self.markets.len() * (5 + CandleInterval::ALL.len()) + 1;
+        if self.streams.len() >= others + ACCOUNT_STREAMS_MAX {
             let idle = self.streams.iter().find(|(topic, stream)| topic.account().is_some() && stream.is_idle());
             let idle = *idle.ok_or(Refusal::TooMany)?.0;
             self.streams.remove(&idle);
@@ -343,6 +348,7 @@ fn whole(topic: Topic, stream: &Stream, view: &View, markets: &[Market]) -> Payl
             Payload::Positions(positions.into_iter().collect())
         }
         Topic::Balances(account) => Payload::Balances(view.balances(account)),
+        Topic::Node => node(view, last_steps(stream)),
     }
 }
 
@@ -353,6 +359,21 @@ fn book(view: &View, market: MarketId) -> Payload {
         levels.map(move |(price, level)| BookLevel { side, price, size: level.size, orders: level.orders })
     });
     Payload::Book { levels: levels.collect(), checksum: checksum(book) }
+}
+
+fn node(view: &View, steps: Vec<IncidentStep>) -> Payload {
+    let phase = view.phase();
+    Payload::Node { phase, incident: view.state().incidents.get(&phase.incident).copied(), steps }
+}
+
+fn last_steps(stream: &Stream) -> Vec<IncidentStep> {
+    let steps = stream.remembered().rev().filter_map(|payload| match payload {
+        Payload::Node { steps, .. } => Some(steps.iter().rev()),
+        _ => None,
+    });
+    let mut steps: Vec<IncidentStep> = steps.flatten().take(ITEMS_IN_SNAPSHOT).copied().collect();
+    steps.reverse();
+    steps
 }
 
 fn last_fills(stream: &Stream) -> Vec<FillRow> {

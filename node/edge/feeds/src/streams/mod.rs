@@ -29,8 +29,8 @@ pub use stream::{
 
 use crate::margin::BalanceSummary;
 use crate::orders::OrderView;
-use crate::view::Trade;
-use keel_store::{Candle, CandleInterval, FillRow};
+use crate::view::{PhaseView, Trade};
+use keel_store::{Candle, CandleInterval, FillRow, IncidentStep};
 use keel_types::*;
 use std::sync::{Arc, OnceLock};
 
@@ -50,6 +50,8 @@ pub enum Topic {
     Fills(Address),
     Positions(Address),
     Balances(Address),
+    /// Phase and incidents of the node.
+    Node,
 }
 
 impl Topic {
@@ -57,9 +59,13 @@ impl Topic {
     pub fn account(self) -> Option<Address> {
         match self {
             Topic::Orders(a) | Topic::Fills(a) | Topic::Positions(a) | Topic::Balances(a) => Some(a),
-            Topic::Book(_) | Topic::Bbo(_) | Topic::Trades(_) | Topic::Ticker(_) | Topic::Candles(..) | Topic::Mark(_) => {
-                None
-            }
+            Topic::Book(_)
+            | Topic::Bbo(_)
+            | Topic::Trades(_)
+            | Topic::Ticker(_)
+            | Topic::Candles(..)
+            | Topic::Mark(_)
+            | Topic::Node => None,
         }
     }
 
@@ -69,7 +75,7 @@ impl Topic {
             Topic::Book(m) | Topic::Bbo(m) | Topic::Trades(m) | Topic::Ticker(m) | Topic::Candles(m, _) | Topic::Mark(m) => {
                 Some(m)
             }
-            Topic::Orders(_) | Topic::Fills(_) | Topic::Positions(_) | Topic::Balances(_) => None,
+            Topic::Orders(_) | Topic::Fills(_) | Topic::Positions(_) | Topic::Balances(_) | Topic::Node => None,
         }
     }
 }
@@ -130,6 +136,9 @@ pub enum Payload {
     Positions(Vec<(MarketId, PositionValue)>),
     /// By asset.
     Balances(Vec<BalanceSummary>),
+    /// The phase always whole. A snapshot holds the last [ITEMS_IN_SNAPSHOT] steps that this stream remembers, maybe none: older ones
+    /// are in the store.
+    Node { phase: PhaseView, incident: Option<IncidentValue>, steps: Vec<IncidentStep> },
 }
 
 impl Payload {
@@ -144,6 +153,7 @@ impl Payload {
             Payload::Positions(rows) => rows.len(),
             Payload::Balances(rows) => rows.len(),
             Payload::Bbo(_) | Payload::Ticker(_) | Payload::Mark(_) => 1,
+            Payload::Node { steps, .. } => steps.len(),
         }
     }
 }

@@ -1,4 +1,5 @@
 //! The types of the document.
+use crate::incidents::GateFound;
 use crate::limits::TRADE_BATCH_MAX;
 use crate::trade::batch_types;
 use keel_ingress::MessageKind;
@@ -152,6 +153,34 @@ const OBJECTS: &[(&str, &str)] = &[
         "CancelState",
         "batch:uint block:uint root:felt contractsRoot:felt classesRoot:felt exchange:felt classHash:felt storageRoot:felt nonce:felt \
          slot:felt contractsProof:[ProofNode] storageProof:[ProofNode]",
+    ),
+    ("Incidents", "+Page incidents:[Incident] pending:[Detection]"),
+    (
+        "Incident",
+        "incident:uint phase:Phase reasons:[LossReason] observed:ms seq:uint ts:ms endedSeq:?uint ended:?ms cancelled:uint accounts:uint \
+         unheardFills:uint closedMs:uint integrityReport:?hash",
+    ),
+    (
+        "IncidentDetail",
+        "+Incident markets:[MarketCancelled] timeline:[IncidentStep] timelineOmitted:uint unheardFillsMs:uint unheardFillsCut:bool \
+         detections:[Detection] gate:[GateOutcome] report:?object missing:[text]",
+    ),
+    ("MarketCancelled", "market:text cancelled:uint"),
+    (
+        "IncidentStep",
+        "incident:uint seq:uint ts:ms step:text reasons?:[LossReason] observed?:ms cancelled?:uint from?:Phase phase?:Phase \
+         integrityReport?:hash operator?:uint",
+    ),
+    ("Detection", "observed:ms reasons:[LossReason] why:?text crossings:[Crossing] durable:?ms announced:?ms"),
+    ("Crossing", "reason:LossReason signal:text threshold:text samples:[SampleOf]"),
+    ("SampleOf", "ts:ms value:text"),
+    ("GateOutcome", "outcome:GateFound why:text first:ms last:ms times:uint"),
+    ("IncidentAccounts", "+Page accounts:[IncidentAccount]"),
+    ("IncidentAccount", "account:felt cancelled:uint markets:[MarketCancelled] unheardFills:uint closedMs:uint"),
+    (
+        "NodeUpdate",
+        "phase:Phase since:ms incident:?uint reasons:[LossReason] observed:?ms cancelled:?uint integrityReport:?hash \
+         steps:[IncidentStep]",
     ),
     ("ProofNode", "hash:felt left?:felt right?:felt path?:felt length?:uint child?:felt"),
     ("TransferHistory", "+Page transfers:[Transfer]"),
@@ -349,6 +378,7 @@ fn enums() -> Map<String, Value> {
         values("MessageType", MessageKind::ALL, MessageKind::as_str),
         values("LiquidationStep", LiquidationStep::ALL, LiquidationStep::as_str),
         values("MarketKind", &["SPOT", "PERPETUAL"], |kind| kind),
+        values("GateFound", GateFound::ALL, GateFound::as_str),
         values("DataKind", &["CALLDATA", "BLOBS", "CHUNKS"], |kind| kind),
     ])
 }

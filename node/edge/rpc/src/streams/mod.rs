@@ -7,7 +7,7 @@
 //! | `trade_login` | a signed `Session`: from then on this connection may cancel unsigned, see [session] |
 //!
 //! Channels of a market: `book`, `bbo`, `trades`, `ticker`, `candles` (with `interval` 1m, 5m, 1h or 1d), `mark`. Of an account:
-//! `orders`, `fills`, `positions`, `balances`. Accounts are as public here as in `trade_account`: on this chain they are anyway.
+//! `orders`, `fills`, `positions`, `balances`. Of neither: `node`, each step of an incident. Accounts are as public here as in `trade_account`: on this chain they are anyway.
 //!
 //! Every notification's `params.result` has `channel`, `market` or `account`, `type`, `seq` and `ts`. The types are
 //!
@@ -57,7 +57,8 @@ pub(crate) const METHODS: &[Method] = &[
             Param::required(
                 "channel",
                 "text",
-                "`book`, `bbo`, `trades`, `ticker`, `candles`, `mark` of a market; `orders`, `fills`, `positions`, `balances` of an account.",
+                "`book`, `bbo`, `trades`, `ticker`, `candles`, `mark` of a market; `orders`, `fills`, `positions`, `balances` of an \
+                 account; `node`: phase and incidents.",
             ),
             Param::optional("market", "text", "Of the channels of a market."),
             Param::optional("account", "Address", "Of the channels of an account."),
@@ -129,6 +130,7 @@ fn topic(fields: &mut Fields, genesis: &Genesis) -> Result<Topic, IngressError> 
         "fills" => Topic::Fills(fields.account()?),
         "positions" => Topic::Positions(fields.account()?),
         "balances" => Topic::Balances(fields.account()?),
+        "node" => Topic::Node,
         _ => return Err(IngressError::UnknownValue("channel".into())),
     })
 }

@@ -3,8 +3,8 @@
 use crate::answers::{fill_row, order_json};
 use keel_feeds::Topic;
 use keel_feeds::streams::{Bbo, BookLevel, Day, MarkPrice, Payload, Ticker, Update, UpdateKind};
-use keel_feeds::{BalanceSummary, Trade};
-use keel_store::{Candle, FillRow};
+use keel_feeds::{BalanceSummary, PhaseView, Trade};
+use keel_store::{Candle, FillRow, IncidentStep};
 use keel_types::*;
 use serde_json::{Value, json};
 
@@ -64,6 +64,7 @@ fn channel(topic: Topic) -> &'static str {
         Topic::Fills(_) => "fills",
         Topic::Positions(_) => "positions",
         Topic::Balances(_) => "balances",
+        Topic::Node => "node",
     }
 }
 
@@ -79,7 +80,24 @@ fn data(genesis: &Genesis, payload: &Payload) -> Value {
         Payload::Fills(fills) => fills.iter().map(|row| fill(genesis, row)).collect(),
         Payload::Positions(rows) => rows.iter().map(|(market, row)| position(genesis, *market, row)).collect(),
         Payload::Balances(rows) => rows.iter().map(|row| balance(genesis, row)).collect(),
+        Payload::Node { phase, incident, steps } => node(phase, *incident, steps),
     }
+}
+
+/// Phase and incident as they are, and the steps that led there.
+fn node(phase: &PhaseView, incident: Option<IncidentValue>, steps: &[IncidentStep]) -> Value {
+    let reasons: Vec<&str> = phase.reasons.iter().map(LossReason::as_str).collect();
+    let report = incident.map(|incident| incident.integrity_report).filter(|report| *report != Bytes32::default());
+    json!({
+        "phase": phase.phase.as_str(),
+        "since": phase.since.ms().to_string(),
+        "incident": incident.map(|incident| incident.incident.to_string()),
+        "reasons": reasons,
+        "observed": incident.map(|incident| incident.observed_ts.ms().to_string()),
+        "cancelled": incident.map(|incident| incident.cancelled.to_string()),
+        "integrityReport": report.map(|report| report.to_string()),
+        "steps": steps.iter().map(crate::incidents::step).collect::<Value>(),
+    })
 }
 
 /// A market's name.

@@ -5,6 +5,7 @@ mod chain;
 mod conformance;
 mod follow;
 mod http;
+mod incidents;
 mod keel;
 mod node;
 mod openrpc;

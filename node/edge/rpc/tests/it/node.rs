@@ -12,6 +12,7 @@ use keel_ingress::register::account_address;
 use keel_ingress::verify::public_key;
 use keel_ingress::{Domain, Ingress, IngressConfig, MessageKind, decode};
 use keel_journal::{LocalJournal, Options};
+use keel_rpc::incidents::{Detection, GateRecord, Observations};
 use keel_rpc::*;
 use keel_store::{BatchHeader, HistoryWriter, OpenBlock, OpenTransaction, Receipt, Store, Transaction};
 use keel_types::*;
@@ -72,6 +73,26 @@ pub struct Node {
 #[derive(Default)]
 pub struct Status {
     pub deposit: Mutex<Option<(u64, DepositState)>>,
+    pub remembered: Remembered,
+}
+
+/// What the guard would remember of incidents: set by the test.
+#[derive(Default)]
+pub struct Remembered {
+    pub detections: Mutex<Vec<Detection>>,
+    pub gate: Mutex<Option<(IncidentId, GateRecord)>>,
+}
+
+impl Observations for Remembered {
+    fn detections(&self, after: Ts, until: Ts, limit: usize) -> Vec<Detection> {
+        let detections = self.detections.lock().expect("no test panics while holding it");
+        let chosen = detections.iter().filter(|found| found.observed > after && found.observed <= until);
+        chosen.take(limit).cloned().collect()
+    }
+    fn gate(&self, incident: IncidentId) -> Option<GateRecord> {
+        let gate = self.gate.lock().expect("no test panics while holding it");
+        gate.clone().filter(|(of, _)| *of == incident).map(|(_, gate)| gate)
+    }
 }
 
 impl NodeStatus for Status {
@@ -93,6 +114,9 @@ impl NodeStatus for Status {
         let (hash, block) = batch.note.split_first_chunk::<32>()?;
         let l1_block = block.try_into().ok().map(u64::from_be_bytes);
         Some(Submission { l1_tx_hash: Bytes32(*hash), l1_block })
+    }
+    fn observations(&self) -> &dyn Observations {
+        &self.remembered
     }
 }
 

@@ -292,6 +292,16 @@ fn every_method_takes_and_answers_what_is_documented() {
         ("trade_getCancelledOrders", json!({"account": maker.account.to_string(), "incident": "1"})),
         ("node_getCancelReceipt", json!({"order": resting})),
     ];
+    for (method, params) in [
+        ("node_getIncidents", json!({"limit": "5"})),
+        ("node_getIncident", json!({"incident": "1"})),
+        ("node_getIncidentAccounts", json!({"incident": "1", "limit": "5"})),
+        ("node_getIncidentFills", json!({"incident": "1", "account": account["account"], "limit": "5"})),
+    ] {
+        assert_eq!(node.document().wrong_params(method, &params), Vec::<String>::new(), "{method} {params:#}");
+        node.call(method, params).expect(method);
+        called.insert(method);
+    }
     for (method, params) in cancelled {
         assert_eq!(node.document().wrong_params(method, &params), Vec::<String>::new(), "{method} {params:#}");
         let answer = node.call(method, params).expect(method);

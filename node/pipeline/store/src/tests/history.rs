@@ -192,7 +192,7 @@ fn replaying_from_anywhere_gives_the_same_history_once() {
 }
 
 /// Every row of the history tables.
-fn dump(store: &Store) -> Vec<(&'static str, crate::store::Row)> {
+pub(super) fn dump(store: &Store) -> Vec<(&'static str, crate::store::Row)> {
     use crate::keys::*;
     let tables = [
         META,
@@ -210,6 +210,10 @@ fn dump(store: &Store) -> Vec<(&'static str, crate::store::Row)> {
         TRANSFERS,
         LIQUIDATIONS,
         ACCOUNT_LIQUIDATIONS,
+        INCIDENTS,
+        INCIDENT_STEPS,
+        INCIDENT_ACCOUNTS,
+        INCIDENT_FILLS,
         EXPIRY,
     ];
     tables.iter().flat_map(|table| store.scan(table, &[], &[]).map(move |row| (*table, row.unwrap()))).collect()

@@ -3,6 +3,7 @@
 mod blocks;
 mod events;
 mod history;
+mod incidents;
 mod integrity;
 mod proofs;
 mod replica;
