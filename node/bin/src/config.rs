@@ -309,6 +309,7 @@ const NOT_CONFIGURATION: &[&str] = &[
     "money_operations",
     "money_seed",
     "proptest_commands",
+    "screenshots",
     "starknet_devnet",
     "starknet_py",
     "starknet_rust",

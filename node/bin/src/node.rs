@@ -2,6 +2,7 @@
 
 mod attest;
 pub mod data;
+mod integrity;
 mod monitor;
 mod operator;
 mod settle;
@@ -166,14 +167,22 @@ impl Running {
             escrow: Box::new(escrow),
         };
         let failing = sources::Failing::default();
+        let integrity = integrity::LastIntegrity::load(&data.incidents());
         let watched = monitor::Watched {
             published: published.clone(),
             inbox: inbox.clone(),
             settlement: settlement.clone(),
             divergences,
+            integrity: integrity.clone(),
         };
         let monitor = monitor::start(config, gate, watched, data, failing.clone())?;
-        let status = Arc::new(status::Status::new(settlement.clone(), config.guard.config().phases, failing));
+        let status = Arc::new(status::Status {
+            settlement: settlement.clone(),
+            guard: config.guard.config(),
+            failing,
+            halt: control.halt.clone(),
+            integrity,
+        });
         let context = RpcContext { genesis, published: published.clone(), feeds, ingress: ingress.clone(), store, status };
         let secret = JwtSecret::from_file(&data.secret(config.rpc.jwt_secret.as_deref(), "jwt.hex")?)?;
         let admin = AdminConfig { listen: config.rpc.admin_listen, secret, follower: Some(follower) };
@@ -225,6 +234,8 @@ impl Running {
                     Err(Stop::EngineBroken { seq, command, why }) => {
                         tracing::error!(%seq, command, why, "a command broke the engine: INVARIANT_BROKEN; execution has stopped");
                         data.note_engine_broken(seq)?;
+                        // No record of it can follow; the status page says why all stands still.
+                        self.control.halt.report(LossReasons::of(LossReason::InvariantBroken), self.control.clock.now());
                         broken = true;
                     }
                     Err(error) => {

@@ -37,7 +37,7 @@ batch_blocks_max = ${values.batchBlocks}
 batch_age_ms = ${values.batchAgeMs}
 
 [guard]
-profile = "short"
+${values.guard}
 
 [ingress]
 budget_factor = ${values.budgetFactor}
@@ -77,9 +77,11 @@ export class Stack {
 
   /**
    * `ports` fixes {l1, rpc, admin}; others are free ones. `data` is the form in which batches bring their data, where it is not that of
-   * genesis/dev.json. When it throws, `stop` ends what had started.
+   * genesis/dev.json; `guard` the node's timings as TOML. When it throws, `stop` ends what had started.
    */
-  async start({ ports = {}, blockIntervalMs = 500, batchBlocks = 6, batchAgeMs = 2_000, budgetFactor = 1_000, data } = {}) {
+  async start({
+    ports = {}, blockIntervalMs = 500, batchBlocks = 6, batchAgeMs = 2_000, budgetFactor = 1_000, data, guard = 'profile = "short"',
+  } = {}) {
     mkdirSync(this.directory, { recursive: true });
     if (data !== undefined) this.#settleBy(data);
     const [rpcPort, adminPort] = await freePorts(2);
@@ -92,7 +94,7 @@ export class Stack {
     this.config = join(this.directory, "keel.toml");
     writeFileSync(this.config, nodeConfig({
       genesisFile: this.genesisFile, dataDir: join(this.directory, "node"), port, adminPort: this.adminPort, l1Url: this.l1Url, blockIntervalMs, batchBlocks,
-      batchAgeMs, budgetFactor,
+      batchAgeMs, budgetFactor, guard,
     }));
     await runKeel(["--config", this.config, "dev", "deploy"], { log: join(this.directory, "deploy.log"), env: withoutKeelVariables() });
     await this.startNode();

@@ -2,6 +2,7 @@
 
 use super::attest::Divergences;
 use super::data::DataDir;
+use super::integrity::LastIntegrity;
 use super::sources::{self, Failing, Source};
 use crate::config::Config;
 use crate::gate::{self, GateParts, Verdict};
@@ -59,6 +60,7 @@ struct World {
     /// The phase for which the gate was last reset, by incident and beginning: a verdict given for one does not open another.
     gate_for: Arc<Mutex<(IncidentId, Ts)>>,
     incidents: PathBuf,
+    integrity: LastIntegrity,
 }
 
 /// What is watched, and where phase steps go.
@@ -67,11 +69,13 @@ pub struct Watched {
     pub inbox: Inbox,
     pub settlement: keel_settlement::Handle,
     pub divergences: Divergences,
+    /// Where the gate's word goes besides.
+    pub integrity: LastIntegrity,
 }
 
 /// Starts the monitor's thread.
 pub fn start(config: &Config, parts: GateParts, watched: Watched, data: &DataDir, failing: Failing) -> Result<Monitor> {
-    let Watched { published, inbox, settlement, divergences } = watched;
+    let Watched { published, inbox, settlement, divergences, integrity } = watched;
     let incidents = data.incidents();
     std::fs::create_dir_all(&incidents).context("make the incidents folder")?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -92,6 +96,7 @@ pub fn start(config: &Config, parts: GateParts, watched: Watched, data: &DataDir
         gate: Arc::new(Mutex::new((Gate::Idle, Instant::now()))),
         gate_for: Arc::new(Mutex::new((IncidentId(0), Ts(0)))),
         incidents,
+        integrity,
     };
     let thread = std::thread::Builder::new().name("guard".into()).spawn(move || {
         while !stopped.load(Ordering::Acquire) {
@@ -208,8 +213,11 @@ impl World {
             }
         };
         set(&slot, Gate::Running);
+        let integrity = self.integrity.clone();
+        integrity.running(incident, parts.control.clock.now());
         let run = move || {
             let verdict = gate::run(&parts, incident);
+            integrity.said(incident, parts.control.clock.now(), &verdict);
             let gate = match verdict {
                 Verdict::Passed(report) => match write_report(&folder, &report) {
                     Ok(path) => {

@@ -97,6 +97,7 @@ pub(crate) async fn start(config: AdminConfig, sink: Arc<dyn AdminSink>) -> std:
         config: server_config,
         connections: ADMIN_CONNECTIONS_MAX,
         sessions: None,
+        status_page: None,
         http: tower::ServiceBuilder::new().layer(RequireToken(Arc::new(secrets))),
     };
     server::start(setup).await

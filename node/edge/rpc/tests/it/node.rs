@@ -68,10 +68,32 @@ pub struct Node {
     _dir: tempfile::TempDir,
 }
 
-/// What the binary would know of the settlement layer: set by the test.
-#[derive(Default)]
+/// What the binary would know of guard and settlement layer: set by the test.
 pub struct Status {
     pub deposit: Mutex<Option<(u64, DepositState)>>,
+    /// While it is locked, whoever asks for the settlement layer's figures waits, as for a disk that hangs.
+    pub disk: Mutex<()>,
+    pub failing: Mutex<Vec<(&'static str, String)>>,
+    pub loss: Mutex<Option<(LossReasons, Ts)>>,
+    pub integrity: Mutex<Option<Integrity>>,
+    /// This node has no ticks: by default any silence is normal.
+    pub silence_max_ms: AtomicU64,
+    /// How often the settlement layer's figures were asked for, and how often the limits, which every drawing of the status page does.
+    pub asked: (AtomicU64, AtomicU64),
+}
+
+impl Default for Status {
+    fn default() -> Status {
+        Status {
+            deposit: Mutex::default(),
+            disk: Mutex::default(),
+            failing: Mutex::new(vec![("disk", "no answer for 7 s".into())]),
+            loss: Mutex::default(),
+            integrity: Mutex::default(),
+            silence_max_ms: AtomicU64::new(u64::MAX),
+            asked: Default::default(),
+        }
+    }
 }
 
 impl NodeStatus for Status {
@@ -79,9 +101,11 @@ impl NodeStatus for Status {
         (phase.phase != Phase::Open).then(|| phase.since.plus_ms(1_000))
     }
     fn failing_monitors(&self) -> Vec<(&'static str, String)> {
-        vec![("disk", "no answer for 7 s".into())]
+        self.failing.lock().expect("no test panics while holding it").clone()
     }
     fn settlement(&self) -> SettlementStatus {
+        self.asked.0.fetch_add(1, Ordering::Relaxed);
+        drop(self.disk.lock());
         SettlementStatus { head: Some(17), head_age_ms: Some(250), submitter: "idle".into(), ..SettlementStatus::default() }
     }
     fn deposit(&self, message_nonce: u64) -> Option<DepositState> {
@@ -93,6 +117,17 @@ impl NodeStatus for Status {
         let (hash, block) = batch.note.split_first_chunk::<32>()?;
         let l1_block = block.try_into().ok().map(u64::from_be_bytes);
         Some(Submission { l1_tx_hash: Bytes32(*hash), l1_block })
+    }
+    fn loss(&self) -> Option<(LossReasons, Ts)> {
+        *self.loss.lock().expect("no test panics while holding it")
+    }
+    fn integrity(&self) -> Option<Integrity> {
+        self.integrity.lock().expect("no test panics while holding it").clone()
+    }
+    fn ages_max(&self) -> AgesMax {
+        self.asked.1.fetch_add(1, Ordering::Relaxed);
+        let released = self.silence_max_ms.load(Ordering::Relaxed);
+        AgesMax { released, settlement_head: 60_000, settlement_backlog: 1_800_000 }
     }
 }
 
