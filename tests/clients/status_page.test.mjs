@@ -93,7 +93,7 @@ async function shows(page, heading, { name = heading, text = [] } = {}) {
     const seen = await page.evaluate(look, page.width);
     return seen.heading === heading && text.every((part) => seen.text.includes(part)) && seen;
   }, WAIT);
-  writeFileSync(join(screenshots, `${name.toLowerCase().replaceAll(" ", "-")}.${page === phone ? "phone" : "desk"}.png`), await page.screenshot());
+  writeFileSync(join(screenshots, `${name.toLowerCase().replaceAll(" ", "-")}.${page.width === PHONE.width ? "phone" : "desk"}.png`), await page.screenshot());
   assert.deepEqual(seen.wide, [], "something is wider than the screen");
   assert.ok(seen.scroll <= 0, `scrolls sideways by ${seen.scroll}`);
   assert.deepEqual(seen.faint, [], "text that can hardly be read");
@@ -185,4 +185,13 @@ test("HALTED is drawn without JavaScript too, and says who must act", { skip, ti
   assert.equal(timeless(unscripted.text), timeless((await phone.evaluate(look, phone.width)).text));
   assert.deepEqual(plain.complaints, []);
   assert.equal(new Set(icons.values()).size, 5, "every phase has a shape of its own");
+});
+
+test("two operators let it go on, one of them twice does not", { skip, timeout: 120_000 }, async () => {
+  const { incident } = await data();
+  for (const operator of [0, 0]) assert.equal((await stack.admin(operator, "admin_resume", { incident })).operator, String(operator));
+  await shows(phone, "HALTED", { name: "HALTED one operator", text: ["Operator 0 said"] });
+  assert.equal((await stack.admin(1, "admin_resume", { incident })).operator, "1");
+  // READ ONLY is over before a page that is drawn every two seconds must have seen it.
+  await shows(phone, "SPOT", { name: "SPOT two operators", text: ["Operator 0 said", "Operator 1 said", "INVARIANT_BROKEN"] });
 });

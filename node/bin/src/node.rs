@@ -22,7 +22,7 @@ use keel_ingress::budget::BudgetConfig;
 use keel_ingress::pool::PoolConfig;
 use keel_ingress::{Inbox, InboxCapacity, Ingress, IngressConfig};
 use keel_journal::{Journal, LocalJournal, Tail};
-use keel_rpc::{AdminConfig, FollowerConfig, JwtSecret, RpcContext};
+use keel_rpc::{AdminConfig, FollowerConfig, JwtSecret, OperatorSecrets, RpcContext};
 use keel_sequencer::{Clock, Control, Outputs, Sequencer, SnapshotDue, Start, Stop, recover};
 use keel_settlement::protection::{SignatureFile, Statement};
 use keel_store::snapshots::{SnapshotHeader, Snapshots};
@@ -184,8 +184,8 @@ impl Running {
             integrity,
         });
         let context = RpcContext { genesis, published: published.clone(), feeds, ingress: ingress.clone(), store, status };
-        let secret = JwtSecret::from_file(&data.secret(config.rpc.jwt_secret.as_deref(), "jwt.hex")?)?;
-        let admin = AdminConfig { listen: config.rpc.admin_listen, secret, follower: Some(follower) };
+        let admin =
+            AdminConfig { listen: config.rpc.admin_listen, operators: operators(config, data)?, follower: Some(follower) };
         let rpc = keel_rpc::Config { public: config.rpc.listen, admin: Some(admin) };
         let sink = Arc::new(operator::Operator::new(control.clone(), inbox));
         let servers = runtime.block_on(keel_rpc::start(context, rpc, sink))?;
@@ -289,6 +289,14 @@ impl Running {
         tracing::info!(seq = %at.seq, height = %at.height, "stopped");
         Ok(())
     }
+}
+
+/// In the order of their indices.
+fn operators(config: &Config, data: &DataDir) -> Result<OperatorSecrets> {
+    let first = data.secret(config.rpc.jwt_secret.as_deref(), "jwt.hex")?;
+    let paths = std::iter::once(&first).chain(&config.rpc.further_operator_secrets);
+    let secrets = paths.map(|path| JwtSecret::from_file(path)).collect::<Result<_, _>>()?;
+    Ok(OperatorSecrets::new(secrets)?)
 }
 
 fn start_blocks(genesis: &Arc<Genesis>, store: &Store, keys: &Keys) -> Result<BlockWorker> {

@@ -13,8 +13,8 @@ export class RpcError extends Error {
 export class Rpc {
   #id = 0;
 
-  constructor(url) {
-    this.url = url;
+  constructor(url, headers = {}) {
+    Object.assign(this, { url, headers });
   }
 
   /** The result, or an RpcError. Parameters are by name. */
@@ -35,7 +35,7 @@ export class Rpc {
   async post(body) {
     const response = await fetch(this.url, {
       method: "POST",
-      headers: { "content-type": "application/json" },
+      headers: { "content-type": "application/json", ...this.headers },
       body,
       signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
     });

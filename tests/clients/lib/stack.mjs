@@ -1,5 +1,6 @@
 // A whole exchange in one directory: settlement layer with our contracts, node, price publisher.
 import { execFile } from "node:child_process";
+import { createHmac, randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -26,6 +27,7 @@ keys = ${JSON.stringify(keysFile)}
 [rpc]
 listen = "127.0.0.1:${values.port}"
 admin_listen = "127.0.0.1:${values.adminPort}"
+further_operator_secrets = [${JSON.stringify(values.secondOperator)}]
 
 [sequencer]
 block_interval_ms = ${values.blockIntervalMs}
@@ -92,9 +94,11 @@ export class Stack {
     this.adminPort = ports.admin ?? adminPort;
     this.rpc = new Rpc(this.url);
     this.config = join(this.directory, "keel.toml");
+    this.operators = [join(this.directory, "node/jwt.hex"), join(this.directory, "second-operator.hex")];
+    writeFileSync(this.operators[1], randomBytes(32).toString("hex"));
     writeFileSync(this.config, nodeConfig({
       genesisFile: this.genesisFile, dataDir: join(this.directory, "node"), port, adminPort: this.adminPort, l1Url: this.l1Url, blockIntervalMs, batchBlocks,
-      batchAgeMs, budgetFactor, guard,
+      batchAgeMs, budgetFactor, guard, secondOperator: this.operators[1],
     }));
     await runKeel(["--config", this.config, "dev", "deploy"], { log: join(this.directory, "deploy.log"), env: withoutKeelVariables() });
     await this.startNode();
@@ -141,6 +145,15 @@ export class Stack {
 
   status() {
     return this.rpc.call("node_status");
+  }
+
+  /** What an operator asks for at the admin port, with a token of their own secret. */
+  admin(operator, method, params) {
+    const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+    const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ iat: Math.floor(Date.now() / 1_000) })}`;
+    const secret = Buffer.from(readFileSync(this.operators[operator], "utf8").trim(), "hex");
+    const token = `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
+    return new Rpc(`http://127.0.0.1:${this.adminPort}/`, { authorization: `Bearer ${token}` }).call(method, params);
   }
 
   /** Waits for a phase; the node must stay up meanwhile. */

@@ -42,7 +42,7 @@ pub use context::{
     RpcContext, SettlementStatus, Submission,
 };
 pub use follow::{Announced, AttestationDesk, FollowerConfig};
-pub use jwt::JwtSecret;
+pub use jwt::{JwtSecret, OperatorSecrets};
 pub use server::{Client, Running};
 
 use context::Shared;

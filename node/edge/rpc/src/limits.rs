@@ -108,6 +108,8 @@ pub const L1_STATUS_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 pub const READ_RETRY: Duration = Duration::from_millis(500);
 /// Longest `reason` of `admin_enterSafeMode`; it goes into logs.
 pub const ADMIN_REASON_BYTES_MAX: usize = 256;
+/// Operators with a secret of their own: a token is tried with each.
+pub const OPERATORS_MAX: usize = 16;
 /// An admin token's `iat` may be at most this far from our clock, either way.
 pub const JWT_IAT_SKEW_MAX: Duration = Duration::from_secs(60);
 

@@ -25,6 +25,8 @@ use tokio::sync::oneshot;
 
 pub const DEV_GENESIS: &str = include_str!("../../../../../genesis/dev.json");
 pub const SECRET: &str = "0x5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed";
+/// Of a second operator.
+pub const SECOND_SECRET: &str = "0x2ec02ec02ec02ec02ec02ec02ec02ec02ec02ec02ec02ec02ec02ec02ec02ec0";
 pub const FOLLOWER_SECRET: &str = "0xf0110f0110f0110f0110f0110f0110f0110f0110f0110f0110f0110f0110f011";
 
 /// What stood in the open block.
@@ -179,8 +181,8 @@ impl AdminSink for Guard {
         let reasons = LossReasons::of(LossReason::Operator);
         self.submit(Command::EnterSafeMode(EnterSafeMode { incident, reasons, observed_ts: self.published.at().ts }))
     }
-    fn resume(&self, incident: IncidentId) -> AdminAnswer {
-        self.submit(Command::Resume(Resume { incident, operator: 0 }))
+    fn resume(&self, incident: IncidentId, operator: u8) -> AdminAnswer {
+        self.submit(Command::Resume(Resume { incident, operator }))
     }
 }
 
@@ -237,7 +239,8 @@ impl Node {
             status: status.clone(),
         };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let secret = JwtSecret::from_hex(SECRET).expect("a good secret");
+        let operators = [SECRET, SECOND_SECRET].map(|secret| JwtSecret::from_hex(secret).expect("a good secret"));
+        let operators = OperatorSecrets::new(operators.into()).expect("two operators");
         let journal = LocalJournal::open(&dir.path().join("journal"), Options::default()).expect("a new journal");
         let desk = Arc::new(Desk::default());
         let follower = FollowerConfig {
@@ -245,7 +248,7 @@ impl Node {
             journal: journal.reader(),
             desk: desk.clone(),
         };
-        let config = Config { public: any, admin: Some(AdminConfig { listen: any, secret, follower: Some(follower) }) };
+        let config = Config { public: any, admin: Some(AdminConfig { listen: any, operators, follower: Some(follower) }) };
         let guard = Arc::new(Guard { inbox: inbox.clone(), published: published.clone() });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let handles = runtime.block_on(keel_rpc::start(context, config, guard)).expect("ports are free");
