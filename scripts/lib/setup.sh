@@ -26,13 +26,24 @@ install_system_packages() {
   has_libclang || missing+=(libclang-dev)
   [ ${#missing[@]} -eq 0 ] && return
   say "installing ${missing[*]}"
+  [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null || die "install ${missing[*]}: not root, and there is no sudo"
+  apt_install "${missing[@]}"
+}
+
+apt_install() { # package...
   local as_root=()
-  if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || die "install ${missing[*]}: not root, and there is no sudo"
-    as_root=(sudo)
-  fi
+  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
   "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null
+}
+
+# The browser that opens the status page in tests; nothing else needs it. Fails where it cannot be had.
+install_chromium() {
+  chromium --version >/dev/null 2>&1 && return
+  [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null || return 1
+  say "installing chromium"
+  # On Ubuntu the package is a stub of that name which may not run.
+  apt_install chromium && chromium --version >/dev/null 2>&1
 }
 
 require_toolchains() {

@@ -67,6 +67,9 @@ pub struct Rpc {
     /// The operator's secret: a file with 32 bytes in hex; without it `jwt.hex` in the data folder, made at first start, readable by the
     /// owner only.
     pub jwt_secret: Option<PathBuf>,
+    /// Secrets of further operators, in the same form, each of its own: the first is operator 1, `jwt_secret` is operator 0. An incident with
+    /// INVARIANT_BROKEN needs two; which is which stands in the journal, so keep the order.
+    pub further_operator_secrets: Vec<PathBuf>,
     /// The followers' secret, in the same form; without it `follower.hex`. Whoever has it may read the journal and attest, nothing else.
     pub follower_secret: Option<PathBuf>,
 }
@@ -183,6 +186,7 @@ impl Default for Rpc {
             listen: SocketAddr::from(([127, 0, 0, 1], 9944)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9945)),
             jwt_secret: None,
+            further_operator_secrets: vec![],
             follower_secret: None,
         }
     }
@@ -315,6 +319,7 @@ const NOT_CONFIGURATION: &[&str] = &[
     "money_operations",
     "money_seed",
     "proptest_commands",
+    "screenshots",
     "starknet_devnet",
     "starknet_py",
     "starknet_rust",

@@ -7,7 +7,7 @@ use keel_sequencer::{Control, Start, recover};
 use keel_store::snapshots::Snapshots;
 use keel_store::{StateAt, StateReader, Store};
 use keel_types::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ pub enum Verdict {
 }
 
 /// The report: every check with its figures.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Report {
     pub incident: u32,
     pub height: u64,

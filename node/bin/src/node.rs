@@ -3,6 +3,7 @@
 mod attest;
 pub mod data;
 pub mod incidents;
+mod integrity;
 mod monitor;
 mod operator;
 mod settle;
@@ -24,7 +25,7 @@ use keel_ingress::budget::BudgetConfig;
 use keel_ingress::pool::PoolConfig;
 use keel_ingress::{Inbox, InboxCapacity, Ingress, IngressConfig, RampConfig};
 use keel_journal::{Journal, LocalJournal, Tail};
-use keel_rpc::{AdminConfig, FollowerConfig, JwtSecret, RpcContext};
+use keel_rpc::{AdminConfig, FollowerConfig, JwtSecret, OperatorSecrets, RpcContext};
 use keel_sequencer::{Clock, Control, Outputs, Sequencer, SnapshotDue, Start, Stop, recover};
 use keel_settlement::protection::{SignatureFile, Statement};
 use keel_store::snapshots::{SnapshotHeader, Snapshots};
@@ -177,19 +178,27 @@ impl Running {
             escrow: Box::new(escrow),
         };
         let failing = sources::Failing::default();
+        let integrity = integrity::LastIntegrity::load(&data.incidents());
         let watched = monitor::Watched {
             published: published.clone(),
             inbox: inbox.clone(),
             settlement: settlement.clone(),
             divergences,
             recorder: recorder.clone(),
+            integrity: integrity.clone(),
         };
         let monitor = monitor::start(config, gate, watched, data, failing.clone())?;
-        let phases = config.guard.config().phases;
-        let status = Arc::new(status::Status::new(settlement.clone(), phases, failing, recorder.clone()));
+        let status = Arc::new(status::Status {
+            settlement: settlement.clone(),
+            guard: config.guard.config(),
+            failing,
+            halt: control.halt.clone(),
+            integrity,
+            recorder: recorder.clone(),
+        });
         let context = RpcContext { genesis, published: published.clone(), feeds, ingress: ingress.clone(), store, status };
-        let secret = JwtSecret::from_file(&data.secret(config.rpc.jwt_secret.as_deref(), "jwt.hex")?)?;
-        let admin = AdminConfig { listen: config.rpc.admin_listen, secret, follower: Some(follower) };
+        let admin =
+            AdminConfig { listen: config.rpc.admin_listen, operators: operators(config, data)?, follower: Some(follower) };
         let rpc = keel_rpc::Config { public: config.rpc.listen, admin: Some(admin) };
         let sink = Arc::new(operator::Operator::new(control.clone(), inbox, recorder));
         if restart.is_some() {
@@ -241,6 +250,8 @@ impl Running {
                     Err(Stop::EngineBroken { seq, command, why }) => {
                         tracing::error!(%seq, command, why, "a command broke the engine: INVARIANT_BROKEN; execution has stopped");
                         data.note_engine_broken(seq)?;
+                        // No record of it can follow; the status page says why all stands still.
+                        self.control.halt.report(LossReasons::of(LossReason::InvariantBroken), self.control.clock.now());
                         broken = true;
                     }
                     Err(error) => {
@@ -303,6 +314,14 @@ fn await_safe_mode(published: &Published, sequencer: &JoinHandle<Result<(), Stop
     while published.phase().phase != Phase::Halted && !sequencer.is_finished() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// In the order of their indices.
+fn operators(config: &Config, data: &DataDir) -> Result<OperatorSecrets> {
+    let first = data.secret(config.rpc.jwt_secret.as_deref(), "jwt.hex")?;
+    let paths = std::iter::once(&first).chain(&config.rpc.further_operator_secrets);
+    let secrets = paths.map(|path| JwtSecret::from_file(path)).collect::<Result<_, _>>()?;
+    Ok(OperatorSecrets::new(secrets)?)
 }
 
 fn start_blocks(genesis: &Arc<Genesis>, store: &Store, keys: &Keys) -> Result<BlockWorker> {

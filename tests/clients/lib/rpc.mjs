@@ -14,8 +14,7 @@ export class Rpc {
   #id = 0;
 
   constructor(url, headers = {}) {
-    this.url = url;
-    this.headers = headers;
+    Object.assign(this, { url, headers });
   }
 
   /** The result, or an RpcError. Parameters are by name. */

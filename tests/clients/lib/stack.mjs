@@ -1,6 +1,6 @@
 // A whole exchange in one directory: settlement layer with our contracts, node, price publisher.
 import { execFile } from "node:child_process";
-import { createHmac } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,6 +27,7 @@ ${values.webhook === undefined ? "" : `incident_webhook = ${JSON.stringify(value
 [rpc]
 listen = "127.0.0.1:${values.port}"
 admin_listen = "127.0.0.1:${values.adminPort}"
+further_operator_secrets = [${JSON.stringify(values.secondOperator)}]
 
 [sequencer]
 block_interval_ms = ${values.blockIntervalMs}
@@ -38,7 +39,7 @@ batch_blocks_max = ${values.batchBlocks}
 batch_age_ms = ${values.batchAgeMs}
 
 [guard]
-profile = "short"
+${values.guard}
 
 [ingress]
 budget_factor = ${values.budgetFactor}
@@ -79,9 +80,13 @@ export class Stack {
 
   /**
    * `ports` fixes {l1, rpc, admin}; others are free ones. `data` is the form in which batches bring their data, where it is not that of
-   * genesis/dev.json; `webhook` is told of the steps of incidents. When it throws, `stop` ends what had started.
+   * genesis/dev.json; `webhook` is told of the steps of incidents; `guard` the node's timings as TOML. When it throws, `stop` ends what had
+   * started.
    */
-  async start({ ports = {}, blockIntervalMs = 500, batchBlocks = 6, batchAgeMs = 2_000, budgetFactor = 1_000, ordersPerSecond = 10_000, data, webhook } = {}) {
+  async start({
+    ports = {}, blockIntervalMs = 500, batchBlocks = 6, batchAgeMs = 2_000, budgetFactor = 1_000, ordersPerSecond = 10_000, data, webhook,
+    guard = 'profile = "short"',
+  } = {}) {
     mkdirSync(this.directory, { recursive: true });
     if (data !== undefined) this.#settleBy(data);
     const [rpcPort, adminPort] = await freePorts(2);
@@ -92,9 +97,11 @@ export class Stack {
     this.adminPort = ports.admin ?? adminPort;
     this.rpc = new Rpc(this.url);
     this.config = join(this.directory, "keel.toml");
+    this.operators = [join(this.directory, "node/jwt.hex"), join(this.directory, "second-operator.hex")];
+    writeFileSync(this.operators[1], randomBytes(32).toString("hex"));
     writeFileSync(this.config, nodeConfig({
       genesisFile: this.genesisFile, dataDir: join(this.directory, "node"), port, adminPort: this.adminPort, l1Url: this.l1Url, blockIntervalMs, batchBlocks,
-      batchAgeMs, budgetFactor, ordersPerSecond, webhook,
+      batchAgeMs, budgetFactor, ordersPerSecond, webhook, guard, secondOperator: this.operators[1],
     }));
     await runKeel(["--config", this.config, "dev", "deploy"], { log: join(this.directory, "deploy.log"), env: withoutKeelVariables() });
     await this.startNode();
@@ -143,12 +150,12 @@ export class Stack {
     return this.rpc.call("node_status");
   }
 
-  /** A call to the admin port, as an operator with the node's secret. */
-  admin(method, params) {
-    const secret = Buffer.from(readFileSync(join(this.directory, "node/jwt.hex"), "utf8").trim().replace(/^0x/, ""), "hex");
+  /** What an operator, the first unless said, asks for at the admin port, with a token of their own secret. */
+  admin(method, params, operator = 0) {
     const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-    const claims = `${part({ alg: "HS256", typ: "JWT" })}.${part({ iat: Math.floor(Date.now() / 1_000) })}`;
-    const token = `${claims}.${createHmac("sha256", secret).update(claims).digest("base64url")}`;
+    const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ iat: Math.floor(Date.now() / 1_000) })}`;
+    const secret = Buffer.from(readFileSync(this.operators[operator], "utf8").trim().replace(/^0x/, ""), "hex");
+    const token = `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
     return new Rpc(`http://127.0.0.1:${this.adminPort}/`, { authorization: `Bearer ${token}` }).call(method, params);
   }
 

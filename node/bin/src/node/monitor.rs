@@ -3,6 +3,7 @@
 use super::attest::Divergences;
 use super::data::DataDir;
 use super::incidents::{Recorder, crossings, write_durably};
+use super::integrity::LastIntegrity;
 use super::sources::{self, Failing, Source};
 use crate::config::Config;
 use crate::gate::{self, GateParts, Verdict};
@@ -68,6 +69,7 @@ struct World {
     thresholds: Thresholds,
     /// The last ones, oldest first.
     samples: VecDeque<Sample>,
+    integrity: LastIntegrity,
 }
 
 /// What is watched, and where phase steps go.
@@ -77,11 +79,13 @@ pub struct Watched {
     pub settlement: keel_settlement::Handle,
     pub divergences: Divergences,
     pub recorder: Recorder,
+    /// Where the gate's word goes besides.
+    pub integrity: LastIntegrity,
 }
 
 /// Starts the monitor's thread.
 pub fn start(config: &Config, parts: GateParts, watched: Watched, data: &DataDir, failing: Failing) -> Result<Monitor> {
-    let Watched { published, inbox, settlement, divergences, recorder } = watched;
+    let Watched { published, inbox, settlement, divergences, recorder, integrity } = watched;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     let mut guard = Guard::new(config.guard.config());
@@ -103,6 +107,7 @@ pub fn start(config: &Config, parts: GateParts, watched: Watched, data: &DataDir
         recorder,
         thresholds: config.guard.config().thresholds,
         samples: VecDeque::new(),
+        integrity,
     };
     let thread = std::thread::Builder::new().name("guard".into()).spawn(move || {
         while !stopped.load(Ordering::Acquire) {
@@ -230,8 +235,11 @@ impl World {
             }
         };
         set(&slot, Gate::Running);
+        let integrity = self.integrity.clone();
+        integrity.running(incident, parts.control.clock.now());
         let run = move || {
             let verdict = gate::run(&parts, incident);
+            integrity.said(incident, parts.control.clock.now(), &verdict);
             let gate = match verdict {
                 Verdict::Passed(report) => match write_report(&folder, &report) {
                     Ok(path) => {

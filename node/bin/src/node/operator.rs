@@ -32,11 +32,10 @@ impl AdminSink for Operator {
         Box::pin(wait(answer))
     }
 
-    fn resume(&self, incident: IncidentId) -> AdminAnswer {
-        tracing::warn!(%incident, "an operator resumes");
+    fn resume(&self, incident: IncidentId, operator: u8) -> AdminAnswer {
+        tracing::warn!(%incident, operator, "an operator resumes");
         let (reply, answer) = oneshot::channel();
-        // One admin secret is one operator; distinct keys come with the two-operator rule.
-        let queued = self.inbox.submit(Command::Resume(Resume { incident, operator: 0 }), Some(reply));
+        let queued = self.inbox.submit(Command::Resume(Resume { incident, operator }), Some(reply));
         Box::pin(async move {
             queued.map_err(|error| AdminRefusal::NotNow(error.to_string()))?;
             wait(answer).await

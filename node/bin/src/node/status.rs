@@ -1,25 +1,24 @@
 use super::incidents::Recorder;
+use super::integrity::LastIntegrity;
 use super::sources::Failing;
 use keel_feeds::PhaseView;
-use keel_guard::PhaseTimings;
+use keel_guard::Config;
 use keel_rpc::incidents::Observations;
-use keel_rpc::{Cancellation, DepositState, NodeStatus, PendingDeposit, SettlementStatus, Submission};
+use keel_rpc::{AgesMax, Cancellation, DepositState, Integrity, NodeStatus, PendingDeposit, SettlementStatus, Submission};
+use keel_sequencer::Halt;
 use keel_settlement::Handle;
 use keel_store::BatchHeader;
-use keel_types::{Phase, Ts};
+use keel_types::{LossReasons, Phase, Ts};
+use std::sync::Arc;
 
-/// What only the wiring knows, for `node_status` and `bridge_*`.
+/// What only the wiring knows, for `node_status`, `bridge_*` and the status page.
 pub struct Status {
-    settlement: Handle,
-    phases: PhaseTimings,
-    failing: Failing,
-    recorder: Recorder,
-}
-
-impl Status {
-    pub fn new(settlement: Handle, phases: PhaseTimings, failing: Failing, recorder: Recorder) -> Status {
-        Status { settlement, phases, failing, recorder }
-    }
+    pub settlement: Handle,
+    pub guard: Config,
+    pub failing: Failing,
+    pub halt: Arc<Halt>,
+    pub integrity: LastIntegrity,
+    pub recorder: Recorder,
 }
 
 impl NodeStatus for Status {
@@ -28,9 +27,9 @@ impl NodeStatus for Status {
             Phase::Open => return None,
             Phase::Halted if phase.reasons.needs_operator() => return None,
             Phase::Halted => 0,
-            Phase::ReadOnly => self.phases.spot_oracle_fresh_ms,
-            Phase::Spot => self.phases.spot_ms.max(self.phases.spot_post_only_ms),
-            Phase::ReduceOnly => self.phases.reduce_only_ms,
+            Phase::ReadOnly => self.guard.phases.spot_oracle_fresh_ms,
+            Phase::Spot => self.guard.phases.spot_ms.max(self.guard.phases.spot_post_only_ms),
+            Phase::ReduceOnly => self.guard.phases.reduce_only_ms,
         };
         Some(phase.since.plus_ms(lasts_ms))
     }
@@ -73,5 +72,22 @@ impl NodeStatus for Status {
 
     fn observations(&self) -> &dyn Observations {
         &self.recorder
+    }
+
+    fn loss(&self) -> Option<(LossReasons, Ts)> {
+        self.halt.waiting()
+    }
+
+    fn integrity(&self) -> Option<Integrity> {
+        self.integrity.get()
+    }
+
+    fn ages_max(&self) -> AgesMax {
+        let limits = self.guard.thresholds;
+        AgesMax {
+            released: limits.engine_stalled_ms,
+            settlement_head: limits.settlement_head_stale_ms,
+            settlement_backlog: limits.settlement_backlog_ms,
+        }
     }
 }

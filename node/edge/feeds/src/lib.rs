@@ -10,6 +10,7 @@ mod orders;
 mod published;
 mod releaser;
 pub mod streams;
+mod timeline;
 mod view;
 
 pub use book::{Book, Level};
@@ -18,6 +19,7 @@ pub use orders::{ENDED_ORDERS_MAX, OrderView, Orders};
 pub use published::Published;
 pub use releaser::{HISTORY_WAITING_MAX, RELEASES_WAITING_MAX, Release, ReleaseSender, Sink, start_history, start_releaser};
 pub use streams::{Feeds, FeedsSeed, Topic, start_feeds};
+pub use timeline::{PhaseChange, PhaseStep, TIMELINE_STEPS_MAX, Timeline};
 pub use view::{
     Account, ConfirmedView, DEPOSITS_MAX, DepositView, MarketState, PhaseView, Position, State, TRADES_PER_MARKET_MAX,
     Trade, View,

@@ -1,4 +1,5 @@
 use crate::orders::{OrderView, Orders};
+use crate::timeline::{PhaseChange, PhaseStep, Timeline};
 use keel_engine::Engine;
 use keel_types::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -115,6 +116,7 @@ pub struct View {
     /// Markets whose median is held; until a price is used.
     held: BTreeSet<MarketId>,
     post_only_until: Ts,
+    timeline: Timeline,
 }
 
 impl View {
@@ -127,8 +129,18 @@ impl View {
         post_only_until: Ts,
     ) -> View {
         let markets = genesis.markets.len();
+        let mut state = State::genesis(markets);
+        writes.into_iter().for_each(|write| state.write(&write));
+        let found = PhaseStep {
+            seq: at.seq,
+            ts: state.phase_since,
+            change: PhaseChange::Found,
+            phase: state.phase,
+            incident: state.incident,
+            reasons: state.reasons(),
+        };
         let mut view = View {
-            state: State::genesis(markets),
+            state,
             orders: Orders::new(markets),
             trades: vec![VecDeque::new(); markets],
             deposits: BTreeMap::new(),
@@ -137,8 +149,8 @@ impl View {
             genesis,
             at,
             post_only_until,
+            timeline: Timeline::new(found),
         };
-        writes.into_iter().for_each(|write| view.state.write(&write));
         open.into_iter().for_each(|order| view.orders.apply(order, None));
         view
     }
@@ -174,6 +186,7 @@ impl View {
             for event in executed.events.iter().filter(|event| !halts || !matches!(event, Event::Order(_))) {
                 self.event(event, executed, released.ts);
             }
+            self.timeline.apply(executed, released.ts);
         }
     }
 
@@ -252,14 +265,18 @@ impl View {
     pub fn last_confirmed(&self) -> Option<&ConfirmedView> {
         self.confirmed.as_ref()
     }
+    /// Phase steps since this process started, and what the newest incident cancelled.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
     /// Phase and incident.
     pub fn phase(&self) -> PhaseView {
-        let State { phase, incident, phase_since, incidents, .. } = &self.state;
+        let State { phase, incident, phase_since, .. } = &self.state;
         PhaseView {
             phase: *phase,
             incident: *incident,
             since: *phase_since,
-            reasons: incidents.get(incident).map_or(LossReasons::default(), |i| i.reasons),
+            reasons: self.state.reasons(),
             post_only_until: self.post_only_until,
         }
     }
@@ -285,6 +302,11 @@ impl State {
             phase_since: Ts(0),
             incidents: BTreeMap::new(),
         }
+    }
+
+    /// Of the newest incident.
+    fn reasons(&self) -> LossReasons {
+        self.incidents.get(&self.incident).map_or(LossReasons::default(), |incident| incident.reasons)
     }
 
     fn write(&mut self, write: &StateWrite) {

@@ -1,7 +1,7 @@
 //! The published view against the engine that it publishes.
 mod story;
 
-use keel_feeds::{Published, View, start_history, start_releaser};
+use keel_feeds::{PhaseChange, Published, TIMELINE_STEPS_MAX, View, start_history, start_releaser};
 use keel_ingress::KeyDirectory;
 use keel_ingress::queue::Answer;
 use keel_store::{HistoryWriter, Store};
@@ -144,4 +144,31 @@ fn a_sink_that_is_gone_stops_releasing_and_answers_nobody() {
     assert!(answer.blocking_recv().is_err());
     thread.join().expect("the releaser ends");
     assert!(!releaser.send(released, vec![]));
+}
+
+#[test]
+fn the_timeline_ends_at_the_phase_and_its_cancels_add_up_to_the_incidents() {
+    let mut story = Story::new(5);
+    let mut view = View::of_engine(Arc::new(story.genesis.clone()), &story.engine);
+    let found = *view.timeline().steps().next().expect("never empty");
+    assert_eq!((found.change, found.phase, found.incident), (PhaseChange::Found, Phase::Open, IncidentId(0)));
+    let opening = story.opening();
+    view.apply(&story.execute(opening));
+    let (mut cancelled_max, mut relapses) = (0, 0);
+    for _ in 0..1_500 {
+        let command = story.command();
+        let before = view.phase();
+        view.apply(&story.execute(vec![command]));
+        let (phase, steps) = (view.phase(), view.timeline().steps().copied().collect::<Vec<_>>());
+        assert_eq!((steps[0].phase, steps[0].incident, steps[0].reasons), (phase.phase, phase.incident, phase.reasons));
+        assert!(steps.windows(2).all(|pair| pair[0].seq > pair[1].seq && pair[0].ts >= pair[1].ts));
+        assert!(steps.len() <= TIMELINE_STEPS_MAX);
+        let cancelled: u32 = view.timeline().cancelled().values().sum();
+        assert_eq!(cancelled, view.state().incidents.get(&phase.incident).map_or(0, |incident| incident.cancelled));
+        cancelled_max = cancelled_max.max(cancelled);
+        let reopening = !matches!(before.phase, Phase::Open | Phase::Halted);
+        relapses += u32::from(reopening && phase.phase == Phase::Halted);
+    }
+    assert_eq!(view.timeline().steps().count(), TIMELINE_STEPS_MAX);
+    assert!(cancelled_max > 3 && relapses > 0, "a dull story: {cancelled_max} cancelled, {relapses} relapses");
 }

@@ -6,7 +6,7 @@ use crate::answers::done;
 use crate::error::RpcError;
 use crate::fields::Fields;
 use crate::follow::{self, FollowerConfig};
-use crate::jwt::{JwtSecret, TokenError};
+use crate::jwt::{JwtSecret, OperatorSecrets, TokenError};
 use crate::limits::*;
 use crate::server::{self, Running, Setup};
 use jsonrpsee::core::BoxError;
@@ -31,8 +31,8 @@ pub type AdminAnswer = Pin<Box<dyn Future<Output = Result<Answer, AdminRefusal>>
 pub trait AdminSink: Send + Sync + 'static {
     /// Enters safe mode with reason OPERATOR. `reason` is the operator's own words, at most [ADMIN_REASON_BYTES_MAX] bytes, for the log.
     fn enter_safe_mode(&self, reason: String) -> AdminAnswer;
-    /// Lets an incident go on that waits for an operator.
-    fn resume(&self, incident: IncidentId) -> AdminAnswer;
+    /// Lets an incident go on that waits for operators; by `operator`, the index of the secret that signed.
+    fn resume(&self, incident: IncidentId, operator: u8) -> AdminAnswer;
 }
 
 /// Why the guard could not take the command.
@@ -51,27 +51,31 @@ pub enum AdminRefusal {
 pub struct AdminConfig {
     /// Loopback, unless TLS stands before it.
     pub listen: SocketAddr,
-    /// Of the operator.
-    pub secret: JwtSecret,
+    pub operators: OperatorSecrets,
     /// `None`: nobody may follow this node.
     pub follower: Option<FollowerConfig>,
 }
 
 /// What the holder of a secret may do.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {
     /// Read the journal, attest, report a difference.
     Follower,
-    /// That, and everything else.
-    Operator,
+    /// That, and everything else. The index of the operator's secret.
+    Operator(u8),
 }
 
 impl Role {
-    /// Refuses a request whose token was signed with the secret of a lower role.
-    pub(crate) fn required(self, extensions: &Extensions) -> Result<(), RpcError> {
+    /// Refuses a request without a role.
+    pub(crate) fn any(extensions: &Extensions) -> Result<(), RpcError> {
+        extensions.get::<Role>().map(|_| ()).ok_or(RpcError::RoleForbids)
+    }
+
+    /// Which operator asks; refuses anybody else.
+    fn operator(extensions: &Extensions) -> Result<u8, RpcError> {
         match extensions.get::<Role>() {
-            Some(role) if *role >= self => Ok(()),
-            _ => Err(RpcError::RoleForbids),
+            Some(Role::Operator(operator)) => Ok(*operator),
+            Some(Role::Follower) | None => Err(RpcError::RoleForbids),
         }
     }
 }
@@ -87,7 +91,7 @@ pub(crate) async fn start(config: AdminConfig, sink: Arc<dyn AdminSink>) -> std:
         .enable_ws_ping(PingConfig::new().ping_interval(WS_PING_INTERVAL).inactive_limit(WS_SILENT_MAX).max_failures(1))
         .build();
     let mut methods = module(sink);
-    let secrets = Secrets { operator: config.secret, follower: config.follower.as_ref().map(|f| f.secret.clone()) };
+    let secrets = Secrets { operators: config.operators, follower: config.follower.as_ref().map(|f| f.secret.clone()) };
     if let Some(follower) = config.follower {
         follow::register(&mut methods, follower);
     }
@@ -97,6 +101,7 @@ pub(crate) async fn start(config: AdminConfig, sink: Arc<dyn AdminSink>) -> std:
         config: server_config,
         connections: ADMIN_CONNECTIONS_MAX,
         sessions: None,
+        status_page: None,
         http: tower::ServiceBuilder::new().layer(RequireToken(Arc::new(secrets))),
     };
     server::start(setup).await
@@ -108,7 +113,7 @@ fn module(sink: Arc<dyn AdminSink>) -> RpcModule<Arc<dyn AdminSink>> {
         .register_async_method("admin_enterSafeMode", |params, sink, extensions| {
             let params = params.into_owned();
             async move {
-                Role::Operator.required(&extensions)?;
+                Role::operator(&extensions)?;
                 enter_safe_mode(&params, &**sink).await.map_err(ErrorObjectOwned::from)
             }
         })
@@ -117,8 +122,8 @@ fn module(sink: Arc<dyn AdminSink>) -> RpcModule<Arc<dyn AdminSink>> {
         .register_async_method("admin_resume", |params, sink, extensions| {
             let params = params.into_owned();
             async move {
-                Role::Operator.required(&extensions)?;
-                resume(&params, &**sink).await.map_err(ErrorObjectOwned::from)
+                let operator = Role::operator(&extensions)?;
+                resume(&params, operator, &**sink).await.map_err(ErrorObjectOwned::from)
             }
         })
         .expect("a method is registered once");
@@ -144,13 +149,16 @@ async fn enter_safe_mode(params: &jsonrpsee::types::Params<'_>, sink: &dyn Admin
     }))
 }
 
-async fn resume(params: &jsonrpsee::types::Params<'_>, sink: &dyn AdminSink) -> Result<Value, RpcError> {
+async fn resume(params: &jsonrpsee::types::Params<'_>, operator: u8, sink: &dyn AdminSink) -> Result<Value, RpcError> {
     let mut fields = Fields::read(params)?;
     let incident: u32 = fields.integer("incident")?;
     fields.finish()?;
-    let (seq, ts, events) = done(sink.resume(IncidentId(incident)).await?).map_err(not_executed)?;
+    let (seq, ts, events) = done(sink.resume(IncidentId(incident), operator).await?).map_err(not_executed)?;
     match events.iter().any(|event| matches!(event, Event::Resumed { .. })) {
-        true => Ok(json!({"seq": seq.to_string(), "ts": ts.ms().to_string(), "incident": incident.to_string()})),
+        true => Ok(json!({
+            "seq": seq.to_string(), "ts": ts.ms().to_string(),
+            "incident": incident.to_string(), "operator": operator.to_string(),
+        })),
         false => Err(RpcError::refused_by_engine(seq, &events)),
     }
 }
@@ -167,16 +175,16 @@ fn not_executed(shed: Shed) -> RpcError {
 pub(crate) struct RequireToken(Arc<Secrets>);
 
 struct Secrets {
-    operator: JwtSecret,
+    operators: OperatorSecrets,
     follower: Option<JwtSecret>,
 }
 
 impl Secrets {
     /// Whose token this is.
     fn verify(&self, token: &str, unix_seconds: u64) -> Result<Role, TokenError> {
-        match (self.operator.verify(token, unix_seconds), &self.follower) {
+        match (self.operators.verify(token, unix_seconds), &self.follower) {
             (Err(TokenError::Signature), Some(follower)) => follower.verify(token, unix_seconds).map(|()| Role::Follower),
-            (checked, _) => checked.map(|()| Role::Operator),
+            (checked, _) => checked.map(Role::Operator),
         }
     }
 }

@@ -10,7 +10,7 @@ use jsonrpsee::types::{ErrorObjectOwned, Params};
 use keel_feeds::{Feeds, PhaseView, Published};
 use keel_ingress::{Ingress, IngressError};
 use keel_store::{BatchHeader, BatchStatus, Store};
-use keel_types::{Bytes32, Genesis, Height, Ts};
+use keel_types::{Bytes32, Genesis, Height, IncidentId, LossReason, LossReasons, Ts};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,6 +42,58 @@ pub trait NodeStatus: Send + Sync + 'static {
     fn submission(&self, batch: &BatchHeader) -> Option<Submission>;
     /// What the guard remembers of incidents.
     fn observations(&self) -> &dyn Observations;
+    /// A loss that was detected, and when first, while its record is not being written yet. Nothing executes. From memory.
+    fn loss(&self) -> Option<(LossReasons, Ts)>;
+    /// What the integrity gate said last; `None` before it said anything. From memory.
+    fn integrity(&self) -> Option<Integrity>;
+    /// Beyond what age something is not healthy. From memory.
+    fn ages_max(&self) -> AgesMax;
+}
+
+/// See [NodeStatus::ages_max]. Milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AgesMax {
+    /// The last record that was released: there is one with every tick.
+    pub released: u64,
+    /// The settlement layer's head.
+    pub settlement_head: u64,
+    /// The oldest batch that is not confirmed.
+    pub settlement_backlog: u64,
+}
+
+/// What the integrity gate said of an incident. [spec safe-mode, The integrity report]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Integrity {
+    pub incident: IncidentId,
+    /// When it said so, by the journal's clock; `None` where a process before this one heard it.
+    pub at: Option<Ts>,
+    pub verdict: IntegrityVerdict,
+}
+
+/// See [Integrity].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IntegrityVerdict {
+    /// The checks are under way.
+    Running,
+    /// Something it needs could not be had; it tries again. Why is in the log: it may name what is not public.
+    NotYet,
+    /// The state is the state it should be.
+    Passed(IntegrityReport),
+    /// It is not, and how.
+    Broken(LossReason, String),
+}
+
+/// The public part of a signed report.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IntegrityReport {
+    /// The block whose state was checked.
+    pub height: Height,
+    /// Its state root.
+    pub root: String,
+    /// What was checked, a sentence each.
+    pub checks: Vec<String>,
+    /// As chain state holds it once SPOT opened.
+    pub hash: Bytes32,
 }
 
 /// See [NodeStatus::settlement].

@@ -98,7 +98,7 @@ fn method<C: Send + Sync + 'static>(
     let added = module.register_async_method(name, move |params, _, extensions| {
         let (follow, params) = (follow.clone(), params.into_owned());
         async move {
-            Role::Follower.required(&extensions)?;
+            Role::any(&extensions)?;
             let done = tokio::task::spawn_blocking(move || call(&*follow.config.desk, &params)).await;
             done.unwrap_or(Err(RpcError::Internal)).map_err(ErrorObjectOwned::from)
         }
@@ -190,7 +190,7 @@ async fn open(
     follow: &Arc<Follow>,
     extensions: &Extensions,
 ) -> Result<(Seq, tokio::sync::OwnedSemaphorePermit), RpcError> {
-    Role::Follower.required(extensions)?;
+    Role::any(extensions)?;
     let mut fields = Fields::read(params)?;
     let from = Seq(fields.integer("fromSeq")?);
     fields.finish()?;

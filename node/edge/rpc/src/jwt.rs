@@ -1,7 +1,7 @@
 //! HS256 JSON Web Tokens for the admin port, as the Ethereum Engine API uses them: a 256-bit shared secret in a file, a token
 //! with a fresh `iat` in every request. It authenticates; it neither hides the request nor stops a replay inside its minute, so
 //! the admin port stays on loopback or behind TLS.
-use crate::limits::JWT_IAT_SKEW_MAX;
+use crate::limits::{JWT_IAT_SKEW_MAX, OPERATORS_MAX};
 use hmac::{Hmac, Mac};
 use serde_json::Value;
 use sha2::Sha256;
@@ -12,8 +12,8 @@ pub const SECRET_BYTES: usize = 32;
 /// Longest token that is looked at; ours are under 200 bytes.
 const TOKEN_BYTES_MAX: usize = 1_024;
 
-/// The secret of the admin port. Not `Debug`, so that it cannot end in a log.
-#[derive(Clone)]
+/// A secret of the admin port. Not `Debug`, so that it cannot end in a log.
+#[derive(Clone, PartialEq, Eq)]
 pub struct JwtSecret([u8; SECRET_BYTES]);
 
 /// Why a secret cannot be used; the admin server then refuses to start.
@@ -27,6 +27,46 @@ pub enum SecretError {
     NotHex,
     #[error("the admin secret is all zero")]
     Zero,
+    #[error("operators {0} and {1} have the same admin secret: they would count as two and be one")]
+    Shared(usize, usize),
+    #[error("{0} operators' admin secrets: at least 1, at most {OPERATORS_MAX}")]
+    OperatorCount(usize),
+}
+
+/// The operators' secrets, all different. Who signed with one is known by its place, from 0: the index of an operator in the journal.
+#[derive(Clone)]
+pub struct OperatorSecrets(Vec<JwtSecret>);
+
+impl OperatorSecrets {
+    /// In the order of their indices.
+    ///
+    /// # Errors
+    /// None, too many, or one twice.
+    pub fn new(secrets: Vec<JwtSecret>) -> Result<OperatorSecrets, SecretError> {
+        if !(1..=OPERATORS_MAX).contains(&secrets.len()) {
+            return Err(SecretError::OperatorCount(secrets.len()));
+        }
+        for (i, secret) in secrets.iter().enumerate() {
+            if let Some(first) = secrets[..i].iter().position(|other| other == secret) {
+                return Err(SecretError::Shared(first, i));
+            }
+        }
+        Ok(OperatorSecrets(secrets))
+    }
+
+    /// Whose token this is.
+    ///
+    /// # Errors
+    /// See [JwtSecret::verify]; [TokenError::Signature] where it is nobody's.
+    pub fn verify(&self, token: &str, unix_seconds: u64) -> Result<u8, TokenError> {
+        for (index, secret) in (0..).zip(&self.0) {
+            match secret.verify(token, unix_seconds) {
+                Err(TokenError::Signature) => {}
+                checked => return checked.map(|()| index),
+            }
+        }
+        Err(TokenError::Signature)
+    }
 }
 
 /// Why a token was refused. Closed; the text is the body of the 401.
@@ -125,7 +165,7 @@ fn decode_json(part: &str) -> Result<Value, TokenError> {
 const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// RFC 4648 section 5, without padding.
-fn encode_base64url(bytes: &[u8]) -> String {
+pub(crate) fn encode_base64url(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let group = chunk.iter().fold(0u32, |acc, byte| acc << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
@@ -223,6 +263,22 @@ mod tests {
         ] {
             assert_eq!(secret().verify(&token, NOW), Err(expected), "{name}");
         }
+    }
+
+    #[test]
+    fn operators_are_told_apart_by_their_secrets_and_one_secret_is_one_operator() {
+        let secrets =
+            |digits: &[&str]| digits.iter().map(|d| JwtSecret::from_hex(&d.repeat(32)).unwrap()).collect::<Vec<_>>();
+        let [first, second, stranger] = secrets(&["11", "22", "33"]).try_into().ok().unwrap();
+        let operators = OperatorSecrets::new(vec![first.clone(), second.clone()]).unwrap();
+        assert_eq!(operators.verify(&first.sign(NOW), NOW), Ok(0));
+        assert_eq!(operators.verify(&second.sign(NOW), NOW), Ok(1));
+        assert_eq!(operators.verify(&stranger.sign(NOW), NOW), Err(TokenError::Signature));
+        assert_eq!(operators.verify(&second.sign(NOW - 120), NOW), Err(TokenError::Stale));
+        let refused = |secrets| OperatorSecrets::new(secrets).err().unwrap();
+        assert!(matches!(refused(vec![first.clone(), second, first]), SecretError::Shared(0, 2)));
+        assert!(matches!(refused(vec![]), SecretError::OperatorCount(0)));
+        assert!(matches!(refused(vec![stranger; OPERATORS_MAX + 1]), SecretError::OperatorCount(17)));
     }
 
     #[test]

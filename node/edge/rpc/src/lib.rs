@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `/rpc/v0_9` | `starknet_*` of 0.9.0, and Keel's own methods |
 //! | `/rpc/v0_10`, `/rpc` | `starknet_*` of 0.10.2, and Keel's own methods |
+//! | `/status`, `/status.json` | the status page, to be read without any tool, and what it shows as data ([status_page]) |
 //!
 //! Keel's own methods take one object, by name; every number in and out is a decimal string; unknown fields are refused.
 #![forbid(unsafe_code)]
@@ -32,13 +33,17 @@ mod receipts;
 mod server;
 mod stall;
 mod starknet;
+mod status_page;
 mod streams;
 mod trade;
 
 pub use admin::{AdminAnswer, AdminConfig, AdminRefusal, AdminSink};
-pub use context::{Cancellation, DepositState, NodeStatus, PendingDeposit, RpcContext, SettlementStatus, Submission};
+pub use context::{
+    AgesMax, Cancellation, DepositState, Integrity, IntegrityReport, IntegrityVerdict, NodeStatus, PendingDeposit,
+    RpcContext, SettlementStatus, Submission,
+};
 pub use follow::{Announced, AttestationDesk, FollowerConfig};
-pub use jwt::JwtSecret;
+pub use jwt::{JwtSecret, OperatorSecrets};
 pub use node::short_string;
 pub use server::{Client, Running};
 
@@ -110,6 +115,7 @@ pub async fn start(context: RpcContext, config: Config, sink: Arc<dyn AdminSink>
         config: server::public_config(),
         connections: limits::CONNECTIONS_MAX,
         sessions: Some(shared.sessions.clone()),
+        status_page: Some(status_page::StatusPage::new(shared.clone())),
         http: tower::ServiceBuilder::new(),
     };
     let failed = |what, address| move |source| StartError { what, address, source };

@@ -110,8 +110,21 @@ pub const L1_STATUS_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 pub const READ_RETRY: Duration = Duration::from_millis(500);
 /// Longest `reason` of `admin_enterSafeMode`; it goes into logs.
 pub const ADMIN_REASON_BYTES_MAX: usize = 256;
+/// Operators with a secret of their own: a token is tried with each.
+pub const OPERATORS_MAX: usize = 16;
 /// An admin token's `iat` may be at most this far from our clock, either way.
 pub const JWT_IAT_SKEW_MAX: Duration = Duration::from_secs(60);
+
+/// The status page is drawn this often at most, whoever asks for it: what it shows changes with every tick, and nobody reads faster.
+pub const STATUS_DRAWN_EVERY: Duration = Duration::from_millis(100);
+/// The settlement layer's figures on it are read out of the store this often at most.
+pub const STATUS_SETTLEMENT_READ_EVERY: Duration = Duration::from_millis(500);
+/// And a request waits for them so long; a disk that hangs must not take the page with it.
+pub const STATUS_SETTLEMENT_WAIT_MAX: Duration = Duration::from_millis(250);
+/// Markets on the page, in the order of genesis; a line says how many are left out.
+pub const STATUS_MARKETS_MAX: usize = 200;
+/// Characters of a text on the page that a monitor or the integrity gate wrote.
+pub const STATUS_TEXT_CHARS_MAX: usize = 300;
 
 /// Longest a stopping node waits for one cancel-on-disconnect to be queued.
 pub const LOSE_SESSION_TIMEOUT: Duration = Duration::from_secs(2);

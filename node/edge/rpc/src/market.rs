@@ -169,7 +169,7 @@ fn trade_json(trade: TradeId, price: Price, size: Qty, taker_side: Side, seq: Se
 
 /// No quorum price yet, or none for `stale_ms`. [spec exchange, Oracle] The engine publishes the time of a price that did not change
 /// only now and then: this is true at most that much later than the engine's own judgement, and never before it.
-fn is_stale(genesis: &Genesis, state: &MarketState, now: Ts) -> bool {
+pub(crate) fn is_stale(genesis: &Genesis, state: &MarketState, now: Ts) -> bool {
     state.price_ts == genesis.ts || now > state.price_ts.plus_ms(genesis.oracle.stale_ms + PRICE_WRITE_INTERVAL_MS)
 }
 

@@ -4,6 +4,7 @@ use crate::context::Unread;
 use crate::error::RpcError;
 use crate::limits::*;
 use crate::stall::Stalling;
+use crate::status_page::{Form, StatusPage};
 use crate::streams::session::Sessions;
 use jsonrpsee::Methods;
 use jsonrpsee::core::BoxError;
@@ -66,6 +67,8 @@ pub(crate) struct Setup<H> {
     pub connections: u32,
     /// Who is told of WebSockets that open and are lost.
     pub sessions: Option<Arc<Sessions>>,
+    /// Served beside the methods.
+    pub status_page: Option<Arc<StatusPage>>,
     pub http: tower::ServiceBuilder<H>,
 }
 
@@ -101,6 +104,7 @@ where
         routes: Arc::new(setup.routes),
         builder,
         sessions: setup.sessions,
+        status_page: setup.status_page,
         stop: stop.clone(),
         client: None,
         permit: None,
@@ -149,6 +153,7 @@ pub(crate) struct Router<H> {
     routes: Arc<Routes>,
     builder: TowerServiceBuilder<RpcLayers, H>,
     sessions: Option<Arc<Sessions>>,
+    status_page: Option<Arc<StatusPage>>,
     stop: StopHandle,
     client: Option<Client>,
     permit: Option<Arc<Permit>>,
@@ -191,6 +196,10 @@ where
 
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
         let path = request.uri().path();
+        if let (Some(page), Some(form)) = (&self.status_page, Form::of(path)) {
+            let answer = page.clone().answer(form, request.method());
+            return Box::pin(async { Ok(answer.await) });
+        }
         let Some((_, methods)) = self.routes.iter().find(|(known, _)| *known == path) else {
             return Box::pin(async { Ok(not_found()) });
         };
@@ -238,7 +247,8 @@ fn too_big() -> HttpResponse {
 }
 
 fn not_found() -> HttpResponse {
-    let mut response = HttpResponse::new(HttpBody::from("Not found: the paths are /rpc, /rpc/v0_9 and /rpc/v0_10.\n"));
+    let mut response =
+        HttpResponse::new(HttpBody::from("Not found: the paths are /rpc, /rpc/v0_9, /rpc/v0_10 and /status.\n"));
     *response.status_mut() = http::StatusCode::NOT_FOUND;
     response
 }

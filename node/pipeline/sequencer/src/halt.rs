@@ -48,6 +48,12 @@ impl Halt {
         self.pending.load(Ordering::SeqCst)
     }
 
+    /// Reasons and first detection of the loss that waits. Never waits for the sequencer.
+    pub fn waiting(&self) -> Option<(LossReasons, Ts)> {
+        let loss = self.loss.lock().unwrap_or_else(|e| e.into_inner());
+        loss.as_ref().map(|loss| (loss.reasons, loss.observed_ts))
+    }
+
     /// Takes the loss for the record that is about to be written.
     pub(crate) fn take(&self) -> Option<Loss> {
         let mut loss = self.loss.lock().unwrap_or_else(|e| e.into_inner());

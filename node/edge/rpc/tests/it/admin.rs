@@ -1,13 +1,17 @@
 use crate::chain::{Story, order};
 use crate::http::{Error, call, post, read};
-use crate::node::{Node, SECRET, now_ms};
+use crate::node::{FOLLOWER_SECRET, Node, SECOND_SECRET, SECRET, now_ms};
 use keel_ingress::MessageKind;
 use keel_rpc::JwtSecret;
 use keel_types::*;
 use serde_json::{Value, json};
 
 fn admin(node: &Node, method: &str, params: Value) -> Result<Value, Error> {
-    let token = JwtSecret::from_hex(SECRET).expect("a good secret").sign(now_ms() / 1_000);
+    admin_with(SECRET, node, method, params)
+}
+
+fn admin_with(secret: &str, node: &Node, method: &str, params: Value) -> Result<Value, Error> {
+    let token = JwtSecret::from_hex(secret).expect("a good secret").sign(now_ms() / 1_000);
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
     let (status, answer) = post(node.admin, "/", &[("Authorization", &format!("Bearer {token}"))], &body);
     assert_eq!(status, 200, "{answer}");
@@ -103,6 +107,37 @@ fn what_an_incident_cancelled_comes_back_by_one_message_and_is_listed_with_what_
     let bought = node.sign(&taker, MessageKind::Order, order("ETH-USDC", "BUY", "1.5", "3000"));
     assert_eq!(node.call("trade_placeOrder", bought).expect("placed")["filled"], "1.5");
     node.seal();
+}
+
+#[test]
+fn what_broke_an_invariant_goes_on_by_the_word_of_two_operators_and_not_by_that_of_one_twice() {
+    let node = Node::start();
+    let halt = |reason| {
+        let reasons = LossReasons::of(reason);
+        node.system(Command::EnterSafeMode(EnterSafeMode { incident: IncidentId(1), reasons, observed_ts: Ts(0) }));
+    };
+    let opens = || {
+        let (incident, phase) = (IncidentId(1), Phase::ReadOnly);
+        let set = SetPhase { incident, phase, post_only_until: Ts(0), integrity_report: Bytes32::default() };
+        let events = node.system(Command::SetPhase(set));
+        events.iter().any(|event| matches!(event, Event::PhaseChanged { .. }))
+    };
+    let resume = |secret: &str| {
+        let answer = admin_with(secret, &node, "admin_resume", json!({"incident": "1"}));
+        answer.map(|answer| answer["operator"].clone()).map_err(|error| error.data["reason"].clone())
+    };
+    halt(LossReason::InvariantBroken);
+    assert!(!opens());
+    assert_eq!((resume(SECRET), resume(SECRET)), (Ok(json!("0")), Ok(json!("0"))));
+    assert!(!opens(), "one operator is not two");
+    assert_eq!(resume(FOLLOWER_SECRET), Err(json!("ROLE_FORBIDS")));
+    assert!(!opens());
+    // A new loss takes their word back.
+    halt(LossReason::DiskLow);
+    assert_eq!(resume(SECOND_SECRET), Ok(json!("1")));
+    assert!(!opens(), "what was said before the new loss does not count");
+    assert_eq!(resume(SECRET), Ok(json!("0")));
+    assert!(opens());
 }
 
 #[test]

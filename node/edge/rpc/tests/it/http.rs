@@ -25,6 +25,19 @@ pub fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &st
     (status, body.to_owned())
 }
 
+/// One HTTP request without a body: status, head in small letters, body as it came.
+pub fn get(address: SocketAddr, method: &str, path: &str) -> (u16, String, String) {
+    let mut socket = TcpStream::connect(address).expect("the server listens");
+    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    socket.write_all(head.as_bytes()).expect("the head is sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("the server closes the connection");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {answer:?}"));
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+    (status, head.to_lowercase(), body.to_owned())
+}
+
 /// A JSON-RPC error.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Error {

@@ -12,6 +12,7 @@ mod openrpc;
 mod proof;
 mod schema;
 mod starknet;
+mod status_page;
 mod subscriptions;
 mod transport;
 mod ws;

@@ -26,6 +26,8 @@ use tokio::sync::oneshot;
 
 pub const DEV_GENESIS: &str = include_str!("../../../../../genesis/dev.json");
 pub const SECRET: &str = "0x5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed";
+/// Of a second operator.
+pub const SECOND_SECRET: &str = "0x2ec02ec02ec02ec02ec02ec02ec02ec02ec02ec02ec02ec02ec02ec02ec02ec0";
 pub const FOLLOWER_SECRET: &str = "0xf0110f0110f0110f0110f0110f0110f0110f0110f0110f0110f0110f0110f011";
 
 /// What stood in the open block.
@@ -69,11 +71,19 @@ pub struct Node {
     _dir: tempfile::TempDir,
 }
 
-/// What the binary would know of the settlement layer: set by the test.
-#[derive(Default)]
+/// What the binary would know of guard and settlement layer: set by the test.
 pub struct Status {
     pub deposit: Mutex<Option<(u64, DepositState)>>,
     pub remembered: Remembered,
+    /// While it is locked, whoever asks for the settlement layer's figures waits, as for a disk that hangs.
+    pub disk: Mutex<()>,
+    pub failing: Mutex<Vec<(&'static str, String)>>,
+    pub loss: Mutex<Option<(LossReasons, Ts)>>,
+    pub integrity: Mutex<Option<Integrity>>,
+    /// This node has no ticks: by default any silence is normal.
+    pub silence_max_ms: AtomicU64,
+    /// How often the settlement layer's figures were asked for, and how often the limits, which every drawing of the status page does.
+    pub asked: (AtomicU64, AtomicU64),
 }
 
 /// What the guard would remember of incidents: set by the test.
@@ -95,14 +105,31 @@ impl Observations for Remembered {
     }
 }
 
+impl Default for Status {
+    fn default() -> Status {
+        Status {
+            deposit: Mutex::default(),
+            remembered: Remembered::default(),
+            disk: Mutex::default(),
+            failing: Mutex::new(vec![("disk", "no answer for 7 s".into())]),
+            loss: Mutex::default(),
+            integrity: Mutex::default(),
+            silence_max_ms: AtomicU64::new(u64::MAX),
+            asked: Default::default(),
+        }
+    }
+}
+
 impl NodeStatus for Status {
     fn phase_eta(&self, phase: &PhaseView) -> Option<Ts> {
         (phase.phase != Phase::Open).then(|| phase.since.plus_ms(1_000))
     }
     fn failing_monitors(&self) -> Vec<(&'static str, String)> {
-        vec![("disk", "no answer for 7 s".into())]
+        self.failing.lock().expect("no test panics while holding it").clone()
     }
     fn settlement(&self) -> SettlementStatus {
+        self.asked.0.fetch_add(1, Ordering::Relaxed);
+        drop(self.disk.lock());
         SettlementStatus { head: Some(17), head_age_ms: Some(250), submitter: "idle".into(), ..SettlementStatus::default() }
     }
     fn deposit(&self, message_nonce: u64) -> Option<DepositState> {
@@ -117,6 +144,17 @@ impl NodeStatus for Status {
     }
     fn observations(&self) -> &dyn Observations {
         &self.remembered
+    }
+    fn loss(&self) -> Option<(LossReasons, Ts)> {
+        *self.loss.lock().expect("no test panics while holding it")
+    }
+    fn integrity(&self) -> Option<Integrity> {
+        self.integrity.lock().expect("no test panics while holding it").clone()
+    }
+    fn ages_max(&self) -> AgesMax {
+        self.asked.1.fetch_add(1, Ordering::Relaxed);
+        let released = self.silence_max_ms.load(Ordering::Relaxed);
+        AgesMax { released, settlement_head: 60_000, settlement_backlog: 1_800_000 }
     }
 }
 
@@ -168,8 +206,8 @@ impl AdminSink for Guard {
         let reasons = LossReasons::of(LossReason::Operator);
         self.submit(Command::EnterSafeMode(EnterSafeMode { incident, reasons, observed_ts: self.published.at().ts }))
     }
-    fn resume(&self, incident: IncidentId) -> AdminAnswer {
-        self.submit(Command::Resume(Resume { incident, operator: 0 }))
+    fn resume(&self, incident: IncidentId, operator: u8) -> AdminAnswer {
+        self.submit(Command::Resume(Resume { incident, operator }))
     }
 }
 
@@ -226,7 +264,8 @@ impl Node {
             status: status.clone(),
         };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let secret = JwtSecret::from_hex(SECRET).expect("a good secret");
+        let operators = [SECRET, SECOND_SECRET].map(|secret| JwtSecret::from_hex(secret).expect("a good secret"));
+        let operators = OperatorSecrets::new(operators.into()).expect("two operators");
         let journal = LocalJournal::open(&dir.path().join("journal"), Options::default()).expect("a new journal");
         let desk = Arc::new(Desk::default());
         let follower = FollowerConfig {
@@ -234,7 +273,7 @@ impl Node {
             journal: journal.reader(),
             desk: desk.clone(),
         };
-        let config = Config { public: any, admin: Some(AdminConfig { listen: any, secret, follower: Some(follower) }) };
+        let config = Config { public: any, admin: Some(AdminConfig { listen: any, operators, follower: Some(follower) }) };
         let guard = Arc::new(Guard { inbox: inbox.clone(), published: published.clone() });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let handles = runtime.block_on(keel_rpc::start(context, config, guard)).expect("ports are free");
