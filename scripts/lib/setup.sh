@@ -30,11 +30,14 @@ install_system_packages() {
   apt_install "${missing[@]}"
 }
 
+# A mirror that hangs must not take the run with it.
+APT_SECONDS_MAX=600
+
 apt_install() { # package...
   local as_root=()
   [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-  "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null
+  "${as_root[@]}" timeout "$APT_SECONDS_MAX" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive timeout "$APT_SECONDS_MAX" apt-get install -y -qq --no-install-recommends "$@" </dev/null
 }
 
 # The browser that opens the status page in tests; nothing else needs it. Fails where it cannot be had.
