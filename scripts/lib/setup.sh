@@ -49,6 +49,17 @@ install_chromium() {
   apt_install chromium && chromium --version >/dev/null 2>&1
 }
 
+# What some drills bend a process with: its disk, its clock. Fails where they cannot be had.
+install_drill_tools() {
+  local missing=()
+  command -v strace >/dev/null || missing+=(strace)
+  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(faketime)
+  [ ${#missing[@]} -eq 0 ] && return
+  [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null || return 1
+  say "installing ${missing[*]}"
+  apt_install "${missing[@]}"
+}
+
 require_toolchains() {
   command -v cargo >/dev/null || die "Rust is missing: https://rustup.rs"
   command -v npm >/dev/null || die "Node.js 20 or newer is missing"

@@ -14,7 +14,7 @@ pub use load::{Load, Sent};
 pub use process::{Child, free_port, keel_binary, root, run_keel};
 pub use tls::TlsFront;
 pub use trader::{Ack, Trader, call};
-pub use world::{Node, NodeOptions, World};
+pub use world::{Node, NodeOptions, World, anvil_binary};
 
 use std::time::{Duration, Instant};
 

@@ -204,7 +204,8 @@ fn start_l1(port: u16, dir: &Path) -> Child {
     Child::spawn(&mut command, &dir.join("anvil.log"))
 }
 
-fn anvil_binary() -> PathBuf {
+/// The development settlement layer.
+pub fn anvil_binary() -> PathBuf {
     if let Some(path) = std::env::var_os("KEEL_ANVIL") {
         return path.into();
     }

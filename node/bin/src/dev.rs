@@ -7,7 +7,7 @@ use clap::Subcommand;
 use keel_settlement::ethereum::dev::{self, DevKeys};
 use keel_settlement::starknet::dev::DevAccount;
 use keel_settlement::{ethereum, starknet};
-use keel_types::{Address, Felt, Genesis, L1Address, SettlementLayer};
+use keel_types::{Address, Felt, L1Address, SettlementLayer};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -48,21 +48,12 @@ impl Dev {
         let endpoint = &config.settlement.endpoints()[0];
         let answer = match self {
             Dev::Deploy { attestors, threshold } => {
-                let keys = Keys::load(&config.keys)?;
-                match genesis.settlement.layer {
-                    SettlementLayer::Ethereum { .. } => {
-                        dev::deploy_dev(endpoint, &genesis, &dev_keys(&keys, &attestors, threshold)?).await?;
-                    }
-                    SettlementLayer::Starknet { .. } => {
-                        let keys = starknet_dev_keys(&keys, &attestors, threshold)?;
-                        starknet::dev::deploy_dev(endpoint, &genesis, &keys).await?;
-                    }
-                }
+                deploy(config, &attestors, threshold).await?;
                 let at = &genesis.settlement;
                 json!({ "core": at.core.to_string(), "registry": at.registry.to_string(), "bridge": at.bridge.to_string() })
             }
             Dev::Fund { account, asset, amount } => {
-                let (nonce, block) = fund_asset(config, &genesis, &account, &asset, &amount).await?;
+                let (nonce, block) = fund(config, &account, &asset, &amount).await?;
                 json!({ "messageNonce": nonce.to_string(), "l1Block": block.to_string() })
             }
             Dev::Balance { owner, asset } => {
@@ -81,20 +72,25 @@ impl Dev {
     }
 }
 
-/// Mints and deposits; see [Dev::Fund].
-pub async fn fund(config: &Config, account: &str, asset: &str, amount: &str) -> Result<()> {
+/// See [Dev::Deploy].
+pub async fn deploy(config: &Config, attestors: &[String], threshold: u64) -> Result<()> {
     let genesis = Arc::new(crate::genesis(&config.genesis)?);
-    fund_asset(config, &genesis, account, asset, amount).await.map(drop)
+    let (keys, endpoint) = (Keys::load(&config.keys)?, &config.settlement.endpoints()[0]);
+    match genesis.settlement.layer {
+        SettlementLayer::Ethereum { .. } => {
+            dev::deploy_dev(endpoint, &genesis, &dev_keys(&keys, attestors, threshold)?).await?;
+        }
+        SettlementLayer::Starknet { .. } => {
+            let keys = starknet_dev_keys(&keys, attestors, threshold)?;
+            starknet::dev::deploy_dev(endpoint, &genesis, &keys).await?;
+        }
+    }
+    Ok(())
 }
 
-/// Gives the message's nonce and its block.
-async fn fund_asset(
-    config: &Config,
-    genesis: &Arc<Genesis>,
-    account: &str,
-    asset: &str,
-    amount: &str,
-) -> Result<(u64, u64)> {
+/// Mints and deposits; see [Dev::Fund]. The message's nonce, and its block on the settlement layer.
+pub async fn fund(config: &Config, account: &str, asset: &str, amount: &str) -> Result<(u64, u64)> {
+    let genesis = Arc::new(crate::genesis(&config.genesis)?);
     let recipient = Address(Felt::from_hex(account).context("--account: not an address")?);
     let id = genesis.asset_id(asset).with_context(|| format!("--asset {asset}: not in genesis"))?;
     let quantums = keel_ingress::decimal::parse_quantums(amount).map_err(|e| anyhow::anyhow!("--amount: {e}"))?;
@@ -105,16 +101,22 @@ async fn fund_asset(
     match genesis.settlement.layer {
         SettlementLayer::Ethereum { .. } => {
             let payer = ethereum::Keys::parse(&keys.depositor.private_key, &keys.attestor)?.submitter;
-            let funded = dev::fund(endpoint, genesis, &payer, id, units, recipient).await?;
+            let funded = dev::fund(endpoint, &genesis, &payer, id, units, recipient).await?;
             Ok((funded.message_nonce, funded.l1_block))
         }
         SettlementLayer::Starknet { .. } => {
             let payer = dev_account(&keys.depositor, "settlement.depositor", &keys)?;
             let payer = DevAccount { address: payer.account, key: payer.submitter };
-            let funded = starknet::dev::fund(endpoint, genesis, &payer, id, units, recipient).await?;
+            let funded = starknet::dev::fund(endpoint, &genesis, &payer, id, units, recipient).await?;
             Ok((funded.message_nonce, funded.l1_block))
         }
     }
+}
+
+/// The address of the key file's attestor on Ethereum.
+pub fn own_attestor(config: &Config) -> Result<String> {
+    let attestor = Keys::load(&config.keys)?.attestor;
+    Ok(ethereum::Keys::parse(&attestor, &attestor)?.submitter.address().to_string())
 }
 
 /// `attestors`: empty for the key file's own.

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 
 /// Rows asked for at once.
 const PAGE: usize = 500;
+/// Accounts in a report.
+const ACCOUNTS: usize = 1_000;
 /// Fills of one account in a report; `node_getIncidentFills` has the others.
 const FILLS_PER_ACCOUNT: usize = 50;
 /// What the fills of a report are.
@@ -43,7 +45,7 @@ pub enum IncidentCommand {
         #[arg(long, value_enum, default_value_t = Format::Markdown)]
         format: Format,
         /// Accounts in the report at most.
-        #[arg(long, default_value_t = 1_000)]
+        #[arg(long, default_value_t = ACCOUNTS)]
         accounts: usize,
         #[command(flatten)]
         from: From,
@@ -209,10 +211,15 @@ fn rows(page: &mut Value, name: &str) -> Vec<Value> {
     }
 }
 
+/// The report of a running node's incident.
+pub async fn of_node(rpc: &str, incident: IncidentId) -> Result<Report> {
+    Report::read(&Source::Node(rpc.to_owned()), incident, ACCOUNTS).await
+}
+
 /// What is reported, in either format. Values are those of the RPC: `IncidentDetail`, `IncidentAccount`, `AccountFill`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+pub struct Report {
     incident: Value,
     phases: Vec<Span>,
     accounts: Vec<AccountPart>,
@@ -283,7 +290,13 @@ impl Report {
         })
     }
 
-    fn markdown(&self) -> String {
+    /// What the node tells of it: `IncidentDetail`.
+    pub fn detail(&self) -> &Value {
+        &self.incident
+    }
+
+    /// For people.
+    pub fn markdown(&self) -> String {
         let of = &self.incident;
         let mut out = format!("# Incident {}: {}\n\n", text(&of["incident"]), names(&of["reasons"]));
         let mut line = |name: &str, value: String| out += &format!("- {name}: {value}\n");

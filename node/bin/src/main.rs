@@ -7,6 +7,7 @@ mod bench;
 mod config;
 mod db;
 mod dev;
+mod drill;
 mod gate;
 mod incident;
 mod keys;
@@ -112,6 +113,9 @@ enum Command {
     /// What happened in an incident: its timeline, its causes, and what each account lost.
     #[command(subcommand)]
     Incident(incident::IncidentCommand),
+    /// Trains for a loss: a development network of its own, a fault made on purpose, how long each step of safe mode took, whether its promises
+    /// were kept, and the incident's report.
+    Drill(drill::DrillCommand),
     /// Measures.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -155,6 +159,7 @@ fn run(command: Command, config: Config) -> Result<()> {
         }
         Command::Receipt(receipt) => runtime()?.block_on(receipt.run(&config)),
         Command::Incident(incident) => runtime()?.block_on(incident.run(&config)),
+        Command::Drill(drill) => runtime()?.block_on(drill.run(&config)),
         Command::Dev(dev) => runtime()?.block_on(dev.run(&config)),
         Command::Bench(bench) => bench::run(bench, &config),
     }

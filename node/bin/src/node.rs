@@ -11,6 +11,8 @@ mod sources;
 mod status;
 pub mod webhook;
 
+pub use sources::disk_space;
+
 use crate::config::Config;
 use crate::gate::{GateParts, Owed};
 use crate::keys::Keys;
@@ -39,6 +41,9 @@ use std::time::{Duration, Instant};
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest it then waits for readers of the store, an abandoned gate among them.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest a node that failed goes on answering what was asked before.
+const ABANDON_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longest a start waits for the record of its restart: far above what a synced append takes.
 const SAFE_MODE_AWAITED: Duration = Duration::from_secs(10);
@@ -129,9 +134,8 @@ impl Running {
         let control = Control::new(clock.clone(), blocks.committed());
         if let Some((reason, why)) = restart {
             tracing::warn!(%reason, why, "starting in safe mode");
-            let now = clock.now();
-            recorder.told(now, LossReasons::of(reason), why);
-            control.halt.report(LossReasons::of(reason), now);
+            let observed = control.halt.report(LossReasons::of(reason), &clock);
+            recorder.told(observed, LossReasons::of(reason), why);
         }
         let (inbox, receiver) = Inbox::new(InboxCapacity::default());
         let outputs = outputs(release, &blocks, snapshots.clone(), genesis.hash(), recorder.clone())?;
@@ -153,6 +157,7 @@ impl Running {
                 published: &published,
                 inbox: &inbox,
                 control: &control,
+                recorder: &recorder,
                 confirmed,
             },
             runtime.handle(),
@@ -251,7 +256,7 @@ impl Running {
                         tracing::error!(%seq, command, why, "a command broke the engine: INVARIANT_BROKEN; execution has stopped");
                         data.note_engine_broken(seq)?;
                         // No record of it can follow; the status page says why all stands still.
-                        self.control.halt.report(LossReasons::of(LossReason::InvariantBroken), self.control.clock.now());
+                        self.control.halt.report(LossReasons::of(LossReason::InvariantBroken), &self.control.clock);
                         broken = true;
                     }
                     Err(error) => {
@@ -275,16 +280,32 @@ impl Running {
         }
     }
 
+    /// Ends what reads the store or answers, and finishes nothing: the next start goes on from the journal.
+    fn abandon(self, failure: anyhow::Error, runtime: &tokio::runtime::Runtime) -> anyhow::Error {
+        self.ingress.close();
+        self.monitor.stop();
+        self.control.stop.store(true, std::sync::atomic::Ordering::Release);
+        self.settlement.stop();
+        if runtime.block_on(async { tokio::time::timeout(ABANDON_TIMEOUT, self.servers.stop()).await }).is_err() {
+            tracing::warn!("clients are cut off");
+        }
+        failure
+    }
+
     /// Drains, seals, takes a snapshot, finishes the block, and notes that the stop was clean.
     fn stop(self, ended: Ended, data: &DataDir, runtime: &tokio::runtime::Runtime) -> Result<()> {
-        match ended {
-            Ended::Worker(error) => return Err(error),
-            Ended::Sequencer => anyhow::bail!("the sequencer stopped without being asked"),
+        let failure = match ended {
+            Ended::Worker(error) => Some(error),
+            Ended::Sequencer => Some(anyhow!("the sequencer stopped without being asked")),
             Ended::Signal { broken: true } => {
-                anyhow::bail!("stopped after a command broke the engine; the next start needs operators")
+                Some(anyhow!("stopped after a command broke the engine; the next start needs operators"))
             }
-            Ended::Signal { broken: false } => tracing::info!("stopping"),
+            Ended::Signal { broken: false } => None,
+        };
+        if let Some(failure) = failure {
+            return Err(self.abandon(failure, runtime));
         }
+        tracing::info!("stopping");
         // While commands are still taken: who asked for it has no orders left at an exchange that is away.
         runtime.block_on(self.servers.lose_sessions());
         self.ingress.close();

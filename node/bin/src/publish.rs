@@ -14,6 +14,7 @@ use keel_ingress::decimal::parse_quantums;
 use keel_types::{Felt, Genesis, Price, Ts};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 
 /// Largest step of a price between two rounds: 5 basis points. Far below any `oracle_move_max`.
 const STEP_PPM_MAX: i64 = 500;
@@ -36,6 +37,18 @@ pub enum Source {
     Generated { seed: u64 },
     /// A recorded path.
     Recorded(RecordedPath),
+    /// A random walk from this seed, or what somebody says that they say instead.
+    Steered { seed: u64, steer: watch::Receiver<Steer> },
+}
+
+/// What publishers that are steered say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Steer {
+    Walk,
+    Nothing,
+    Zero,
+    /// Half again as much as the walk and the walk, by turns: no median confirms the one before.
+    Leap,
 }
 
 /// Publishes until stopped. A node that cannot be reached is tried again at the next round.
@@ -48,16 +61,28 @@ pub async fn run(genesis: &Genesis, keys: &[Felt], options: &Options) -> Result<
     let mut round = 0;
     while options.rounds.is_none_or(|rounds| round < rounds) {
         tick.tick().await;
-        let prices = match (&options.source, &mut walk) {
-            (Source::Recorded(path), _) => path.at(start.elapsed()),
-            (Source::Generated { seed }, walk) => walk.get_or_insert_with(|| PricePath::new(genesis, *seed)).step(),
+        round += 1;
+        let (seed, steer) = match &options.source {
+            Source::Recorded(_) => (0, Steer::Walk),
+            Source::Generated { seed } => (*seed, Steer::Walk),
+            Source::Steered { seed, steer } => (*seed, *steer.borrow()),
         };
+        let mut prices = match &options.source {
+            Source::Recorded(path) => path.at(start.elapsed()),
+            _ => walk.get_or_insert_with(|| PricePath::new(genesis, seed)).step(),
+        };
+        match steer {
+            Steer::Walk => {}
+            Steer::Nothing => continue,
+            Steer::Zero => prices.fill(Price(0)),
+            Steer::Leap if round % 2 == 0 => prices.iter_mut().for_each(|price| price.0 += price.0 / 2),
+            Steer::Leap => {}
+        }
         let reports = reports(genesis, keys, &prices)?;
         let answer: Result<Value, _> = client.request("market_publishPrices", by_name(json!({ "reports": reports }))?).await;
         if let Err(error) = answer {
             tracing::warn!(%error, "the node did not take the prices");
         }
-        round += 1;
     }
     Ok(())
 }

@@ -6,9 +6,10 @@ use clap::{Args, Subcommand};
 use keel_ingress::client::signed_request;
 use keel_ingress::message::SCOPE_TRADE;
 use keel_ingress::register::account_address;
+use keel_ingress::snip12::message_hash;
 use keel_ingress::verify::public_key;
 use keel_ingress::{Domain, MessageKind, decode};
-use keel_types::{Address, Felt, Genesis, StarkKey};
+use keel_types::{Address, Felt, Genesis, MessageHash, StarkKey};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -181,11 +182,7 @@ impl Trade {
             Action::Address => json!({ "key": wallet.key.to_string(), "account": wallet.account.to_string() }),
             Action::Account => self.read("trade_account", &wallet).await?,
             Action::Orders => self.read("trade_openOrders", &wallet).await?,
-            Action::Register => {
-                let fields =
-                    [("key", text(&wallet.key.to_string())), ("template", text(&genesis.account_templates[0].name))];
-                self.send("trade_register", MessageKind::Register, &wallet, fields).await?
-            }
+            Action::Register => request(&self.rpc, "trade_register", wallet.registration()?).await?,
             Action::Place(order) => {
                 let fields = [
                     ("market", text(&order.market)),
@@ -329,6 +326,15 @@ impl Wallet {
 
     /// Signs a message in wire form; account, nonce and valid until are filled in. The result is the method's parameters.
     pub fn sign(&self, kind: MessageKind, fields: impl IntoIterator<Item = (&'static str, Value)>) -> Result<Value> {
+        self.sign_hashed(kind, fields).map(|(request, _)| request)
+    }
+
+    /// The same, with the message's hash: an order's name, also when no answer comes.
+    pub fn sign_hashed(
+        &self,
+        kind: MessageKind,
+        fields: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> Result<(Value, MessageHash)> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let mut message = Map::new();
         message.insert("account".into(), self.account.to_string().into());
@@ -338,10 +344,19 @@ impl Wallet {
         message.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
         let message = decode::message(kind, &Value::Object(message), Some(&self.default_template))
             .map_err(|e| anyhow::anyhow!("{} ({})", e.reason(), e.field()))?;
-        let Some(session) = &self.session else { return Ok(signed_request(&self.domain, &message, &self.secret)?) };
-        let mut request = signed_request(&self.domain, &message, session)?;
-        request["sessionKey"] = public_key(session)?.to_string().into();
-        Ok(request)
+        let hash = message_hash(&self.domain, &message.account(), &message);
+        let secret = self.session.as_ref().unwrap_or(&self.secret);
+        let mut request = signed_request(&self.domain, &message, secret)?;
+        if let Some(session) = &self.session {
+            request["sessionKey"] = public_key(session)?.to_string().into();
+        }
+        Ok((request, hash))
+    }
+
+    /// The message that registers the account.
+    pub fn registration(&self) -> Result<Value> {
+        let fields = [("key", self.key.to_string().into()), ("template", self.default_template.clone().into())];
+        self.sign(MessageKind::Register, fields)
     }
 }
 

@@ -105,7 +105,7 @@ pub fn run(bench: Bench, config: &Config) -> Result<()> {
         Bench::Rpc { rpc, orders, connections } => {
             let genesis = crate::genesis(&config.genesis)?;
             let options = rpc::Options { rpc, orders, connections };
-            let fund = async |account: &str| crate::dev::fund(config, account, "USDC", "100000").await;
+            let fund = async |account: &str| crate::dev::fund(config, account, "USDC", "100000").await.map(drop);
             crate::runtime()?.block_on(rpc::run(&genesis, &options, fund))
         }
     }

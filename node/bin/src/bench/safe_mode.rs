@@ -234,7 +234,7 @@ impl Venue {
         self.incident += 1;
         let halted = || self.published.phase().incident == IncidentId(self.incident);
         let start = Instant::now();
-        self.control.halt.report(LossReasons::of(LossReason::OracleStale), self.control.clock.now());
+        self.control.halt.report(LossReasons::of(LossReason::OracleStale), &self.control.clock);
         while !halted() {
             ensure!(start.elapsed() < PATIENCE, "no record of the loss");
             std::thread::sleep(Duration::from_micros(200));

@@ -178,9 +178,9 @@ impl Recorder {
         Ok(Recorder { memory, clock, writes })
     }
 
-    /// A loss that a sample showed.
-    pub fn sampled(&self, reasons: LossReasons, sample: &Sample, crossings: Vec<Crossing>) {
-        self.detected(sample.now, reasons, None, crossings);
+    /// A loss that samples showed.
+    pub fn sampled(&self, observed: Ts, reasons: LossReasons, crossings: Vec<Crossing>) {
+        self.detected(observed, reasons, None, crossings);
     }
 
     /// A loss that somebody said.

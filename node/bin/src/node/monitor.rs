@@ -208,9 +208,9 @@ impl World {
             Action::Lose(reasons) => {
                 let names: Vec<&str> = reasons.iter().map(LossReason::as_str).collect();
                 tracing::error!(?names, settlement_head_age_ms = sample.settlement_head_age_ms, oracle_age_ms = ?sample.oracle_age_ms, vitals = ?sample.vitals, "loss detected: entering safe mode");
-                self.parts.control.halt.report(reasons, sample.now);
+                let observed = self.parts.control.halt.report(reasons, &self.parts.control.clock);
                 let crossings = crossings(reasons, &self.samples, &self.thresholds, &self.parts.genesis);
-                self.recorder.sampled(reasons, sample, crossings);
+                self.recorder.sampled(observed, reasons, crossings);
             }
             Action::SetPhase(set) => {
                 tracing::warn!(incident = %set.incident, phase = %set.phase, "opening the next phase");

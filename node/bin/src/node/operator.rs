@@ -26,9 +26,9 @@ impl Operator {
 impl AdminSink for Operator {
     fn enter_safe_mode(&self, reason: String) -> AdminAnswer {
         tracing::warn!(reason, "an operator enters safe mode");
-        let (reasons, now) = (LossReasons::of(LossReason::Operator), self.control.clock.now());
-        let answer = self.control.halt.report_and_wait(reasons, now);
-        self.recorder.told(now, reasons, &reason);
+        let reasons = LossReasons::of(LossReason::Operator);
+        let (observed, answer) = self.control.halt.report_and_wait(reasons, &self.control.clock);
+        self.recorder.told(observed, reasons, &reason);
         Box::pin(wait(answer))
     }
 

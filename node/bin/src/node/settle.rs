@@ -1,5 +1,6 @@
 //! Wires the settlement loops: what they ask of the engine, what they report, and the escrow check of the integrity gate.
 
+use super::incidents::Recorder;
 use crate::config::Config;
 use crate::gate::{EscrowVerdict, Owed};
 use crate::keys::Keys;
@@ -44,6 +45,7 @@ pub struct Node<'a> {
     pub published: &'a Published,
     pub inbox: &'a Inbox,
     pub control: &'a Control,
+    pub recorder: &'a Recorder,
     /// The last batch the recovered engine knows to be confirmed.
     pub confirmed: Option<BatchId>,
 }
@@ -51,7 +53,7 @@ pub struct Node<'a> {
 /// Checks the layer against genesis, then starts the loops. A layer that does not answer is no reason not to start: trading waits
 /// for it at the gate. One that answers with another chain is.
 pub fn start(settings: &SettlementConfig, node: Node, runtime: &tokio::runtime::Handle) -> Result<Handle> {
-    let Node { genesis, store, published, inbox, control, confirmed } = node;
+    let Node { genesis, store, published, inbox, control, recorder, confirmed } = node;
     if let Err(error) = runtime.block_on(keel_settlement::check(settings, genesis)) {
         match error {
             // The venue is whole, and who may act can be changed while it runs.
@@ -65,14 +67,16 @@ pub fn start(settings: &SettlementConfig, node: Node, runtime: &tokio::runtime::
         deposit_consumed: Box::new(move |nonce| consumed.read(|view| view.state().messages_consumed.contains(&nonce))),
         last_confirmed: Box::new(move || view.read(|view| view.last_confirmed().map(|c| c.confirmed.batch)).or(confirmed)),
     };
-    let (control, seen) = (control.clone(), published.clone());
+    let (control, recorder, seen) = (control.clone(), recorder.clone(), published.clone());
     let on_loss = Arc::new(move |reason: LossReason, details: &str| {
         let phase = seen.phase();
         if phase.phase != Phase::Open && phase.reasons.contains(reason) {
             return; // of the running incident already: a second record would take back an operator's word
         }
         tracing::error!(%reason, details, "settlement reports a loss");
-        control.halt.report(LossReasons::of(reason), control.clock.now());
+        let reasons = LossReasons::of(reason);
+        let observed = control.halt.report(reasons, &control.clock);
+        recorder.told(observed, reasons, details);
     });
     let parts =
         Parts { genesis: genesis.clone(), store: store.clone(), inbox: inbox.clone(), engine: Arc::new(engine), on_loss };
@@ -93,7 +97,8 @@ pub fn check_escrow(
         let asset = &genesis.assets[usize::from(token.asset.0)].symbol;
         let text = format_quantums;
         let line = format!(
-            "{asset}: counter {} = liabilities {} + unclaimed {} + uncredited {}",
+            "{asset}: {} there, counter {} = liabilities {} + unclaimed {} + uncredited {}",
+            text(sum.balance),
             text(sum.counter),
             text(sum.liabilities),
             text(sum.unclaimed),

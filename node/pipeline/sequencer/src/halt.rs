@@ -1,3 +1,4 @@
+use crate::Clock;
 use keel_ingress::queue::Answer;
 use keel_types::{LossReasons, Ts};
 use std::sync::Mutex;
@@ -23,24 +24,27 @@ pub struct Halt {
 }
 
 impl Halt {
-    /// Reports a loss. Several before the record is written become one, dated by the first.
-    pub fn report(&self, reasons: LossReasons, observed_ts: Ts) {
-        self.add(reasons, observed_ts, None);
+    /// Reports a loss; when that was: from this moment on no command begins. Several before the record is written become one, dated by
+    /// the first.
+    pub fn report(&self, reasons: LossReasons, clock: &Clock) -> Ts {
+        self.add(reasons, clock, None)
     }
 
     /// Reports a loss and gets the record's answer once it is durable and published.
-    pub fn report_and_wait(&self, reasons: LossReasons, observed_ts: Ts) -> oneshot::Receiver<Answer> {
+    pub fn report_and_wait(&self, reasons: LossReasons, clock: &Clock) -> (Ts, oneshot::Receiver<Answer>) {
         let (reply, answer) = oneshot::channel();
-        self.add(reasons, observed_ts, Some(reply));
-        answer
+        (self.add(reasons, clock, Some(reply)), answer)
     }
 
-    fn add(&self, reasons: LossReasons, observed_ts: Ts, reply: Option<oneshot::Sender<Answer>>) {
+    fn add(&self, reasons: LossReasons, clock: &Clock, reply: Option<oneshot::Sender<Answer>>) -> Ts {
         let mut slot = self.loss.lock().unwrap_or_else(|e| e.into_inner());
+        self.pending.store(true, Ordering::SeqCst);
+        // Behind the flag: a record with a later time finds it raised and executes nothing.
+        let observed_ts = clock.now();
         let loss = slot.get_or_insert_with(|| Loss { observed_ts, ..Loss::default() });
         loss.reasons = loss.reasons.with(reasons);
         loss.replies.extend(reply);
-        self.pending.store(true, Ordering::SeqCst);
+        observed_ts
     }
 
     /// Whether a loss waits.

@@ -144,7 +144,7 @@ fn after_a_detection_the_next_record_is_safe_mode_alone_and_queued_commands_are_
     let genesis = genesis();
     let (reply, mut answer) = oneshot::channel();
     let rig = Rig::start(ModelJournal::default(), Engine::new(&genesis).0, |control, inbox| {
-        control.halt.report(LossReasons::of(LossReason::OracleStale), control.clock.now());
+        control.halt.report(LossReasons::of(LossReason::OracleStale), &control.clock);
         inbox.submit(registration(1), Some(reply)).unwrap();
     });
     while rig.released.lock().unwrap().is_empty() {
@@ -173,7 +173,7 @@ fn an_append_that_hangs_shows_and_what_was_detected_meanwhile_comes_right_after_
     let durable = rig.journal.records().len();
     let (reply, mut answer) = oneshot::channel();
     rig.inbox.submit(registration(1), Some(reply)).unwrap();
-    rig.control.halt.report(LossReasons::of(LossReason::JournalStalled), rig.control.clock.now());
+    rig.control.halt.report(LossReasons::of(LossReason::JournalStalled), &rig.control.clock);
     // Admission closes: users are told at once, the node's own commands still come.
     rig.inbox.admit(false);
     assert_eq!(rig.inbox.submit(registration(2), None), Err(QueueFull::Paused));

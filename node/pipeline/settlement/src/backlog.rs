@@ -15,7 +15,8 @@ pub(crate) fn backlog(store: &Store, confirmed: Option<BatchId>) -> Result<Backl
     let block = match confirmed {
         // Its row is being made again: no block is known to be after it.
         Some(confirmed) => store.batch_header(confirmed)?.map(|header| Height(header.last_block.0 + 1)),
-        None => Some(Height(0)),
+        // Block 0 has the time of genesis, which may be long before the chain began to run.
+        None => Some(Height(1)),
     };
     let oldest = block.map_or(Ok(None), |block| store.header(block))?.map(|header| header.ts);
     let latest = store.latest_batch()?.filter(|latest| latest.batch >= first);

@@ -111,7 +111,8 @@ pub enum ProtectionError {
     NotAbove { asked: Box<Signed>, batch: Option<BatchId>, block: Option<Height> },
     #[error("write {path:?}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
-    #[error("an earlier write of the file of signatures failed: its outcome is not known")]
+    /// The file may be the old one or the new one.
+    #[error("an earlier write of the file of signatures failed: its outcome is not known; a restart reads it again")]
     Sticky,
 }
 
@@ -125,7 +126,7 @@ pub struct Protection {
     floor: Option<Height>,
     /// Ascending by batch and by block.
     signed: VecDeque<Signed>,
-    /// Set by a failed write and never cleared.
+    /// Set when it is not known which file is there, and never cleared.
     broken: bool,
     /// Held for as long as this lives.
     _lock: File,
@@ -197,7 +198,8 @@ impl Protection {
     /// `unconfirmed_from` are confirmed: the oldest of them leave the file.
     ///
     /// # Errors
-    /// [ProtectionError::OtherFact], [ProtectionError::NotAbove]: must not be signed, nothing changed. A failed write is final.
+    /// [ProtectionError::OtherFact], [ProtectionError::NotAbove]: must not be signed, nothing changed. [ProtectionError::Io]: not written, as
+    /// on a full disk; may be asked again, until the file itself could not be replaced, which is final.
     pub fn allow(&mut self, asked: Signed, unconfirmed_from: BatchId) -> Result<(), ProtectionError> {
         if self.broken {
             return Err(ProtectionError::Sticky);
@@ -214,24 +216,30 @@ impl Protection {
         if batch.is_some_and(|batch| asked.batch <= batch) || block.is_some_and(|block| asked.block <= block) {
             return Err(ProtectionError::NotAbove { asked: Box::new(asked), batch, block });
         }
+        let before = (self.floor, self.signed.clone());
         self.signed.push_back(asked);
         while self.signed.len() > SIGNED_KEPT && self.signed[0].batch < unconfirmed_from {
             self.floor = self.floor.max(self.signed.pop_front().map(|oldest| oldest.block));
         }
-        self.write()
+        let written = self.write();
+        if written.is_err() && !self.broken {
+            (self.floor, self.signed) = before;
+        }
+        written
     }
 
     fn write(&mut self) -> Result<(), ProtectionError> {
         let (path, temporary) = (self.folder.join(FILE), self.folder.join(TEMPORARY));
         let text = self.text();
-        let written = (|| {
+        let beside = (|| {
             let mut file = File::create(&temporary)?;
             file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, &path)?;
-            File::open(&self.folder)?.sync_all()
+            file.sync_all()
         })();
-        written.map_err(|source| {
+        beside.map_err(|source| ProtectionError::Io { path: temporary.clone(), source })?;
+        let replaced =
+            std::fs::rename(&temporary, &path).and_then(|()| File::open(&self.folder)).and_then(|folder| folder.sync_all());
+        replaced.map_err(|source| {
             self.broken = true;
             ProtectionError::Io { path, source }
         })
@@ -408,11 +416,28 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failed_write_nothing_is_signed_any_more() {
+    fn a_full_disk_changes_nothing_and_room_lets_it_go_on() {
         let dir = tempfile::tempdir().unwrap();
         let mut protection = open(dir.path(), Some(Statement(None))).unwrap();
         // A folder stands where the file is written.
         std::fs::create_dir(dir.path().join(TEMPORARY)).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(protection.allow(entry(0, 9, 1), LATER), Err(ProtectionError::Io { .. })));
+        }
+        assert_eq!(protection.last(), None, "what is not in the file is not signed");
+        std::fs::remove_dir(dir.path().join(TEMPORARY)).unwrap();
+        protection.allow(entry(0, 9, 1), LATER).unwrap();
+        drop(protection);
+        assert_eq!(open(dir.path(), None).unwrap().last(), Some(entry(0, 9, 1)));
+    }
+
+    #[test]
+    fn where_it_is_not_known_which_file_is_there_nothing_is_signed_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut protection = open(dir.path(), Some(Statement(None))).unwrap();
+        // A folder stands where the file goes.
+        std::fs::remove_file(dir.path().join(FILE)).unwrap();
+        std::fs::create_dir(dir.path().join(FILE)).unwrap();
         assert!(matches!(protection.allow(entry(0, 9, 1), LATER), Err(ProtectionError::Io { .. })));
         assert!(matches!(protection.allow(entry(0, 9, 1), LATER), Err(ProtectionError::Sticky)));
     }
