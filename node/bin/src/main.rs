@@ -17,6 +17,7 @@ mod replay;
 mod status;
 mod sync;
 mod trade;
+mod void;
 mod wiring;
 
 use anyhow::{Context, Result};
@@ -112,6 +113,9 @@ enum Command {
     /// What happened in an incident: its timeline, its causes, and what each account lost.
     #[command(subcommand)]
     Incident(incident::IncidentCommand),
+    /// Takes back the last record of a stopped node, which breaks the engine and was acknowledged to nobody: two operators together.
+    #[command(subcommand)]
+    Void(void::VoidCommand),
     /// Measures.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -156,6 +160,7 @@ fn run(command: Command, config: Config) -> Result<()> {
         Command::Receipt(receipt) => runtime()?.block_on(receipt.run(&config)),
         Command::Incident(incident) => runtime()?.block_on(incident.run(&config)),
         Command::Dev(dev) => runtime()?.block_on(dev.run(&config)),
+        Command::Void(void) => void.run(&config),
         Command::Bench(bench) => bench::run(bench, &config),
     }
 }
