@@ -8,10 +8,11 @@
 use keel_ingress::MessageKind;
 use keel_journal::{Journal, LocalJournal, Options};
 use keel_rpc::JwtSecret;
-use keel_tests::{Ack, Node, NodeOptions, Trader, World, call, run_keel, wait_for};
-use keel_types::*;
+use keel_tests::{Ack, Child, Node, NodeOptions, Trader, World, call, keel_binary, root, run_keel, wait_for};
+use keel_types::{Bytes32, Command as Journaled, Deposit, Height, Record, SealBlock, Seq, Void};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -49,23 +50,26 @@ fn a_record_told_to_nobody_stops_the_start_until_two_operators_void_it_and_then_
     };
     let height = node_height(&node.data);
     let seal = SealBlock { height: Height(height + 1), engine_digest: Bytes32([9; 32]) };
-    let record = append(&node.data, vec![Command::Deposit(credit), Command::SealBlock(seal)]);
+    let record = append(&node.data, vec![Journaled::Deposit(credit), Journaled::SealBlock(seal)]);
     let (seq, record_hash) = (record.first_seq.to_string(), record.hash().to_string());
 
     let data = format!("data_dir={}", node.data.display());
+    let settings: Vec<String> = world.settings().map(str::to_owned).collect();
+    let sets = [&data, &further, "rpc.listen=127.0.0.1:0", "rpc.admin_listen=127.0.0.1:0"];
+    let log = world.dir.path().join("keel.log");
     let run = |arguments: &[&str]| {
-        let mut command = world.command();
-        let output = command.args(world.settings()).args(["--set", &data, "--set", &further]).args(arguments).output();
-        let output = output.expect("keel runs");
-        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        (output.status.success(), text)
+        std::fs::write(&log, "").expect("written");
+        let mut command = Command::new(keel_binary());
+        command.current_dir(root()).args(&settings).args(sets.iter().flat_map(|set| ["--set", set])).args(arguments);
+        let mut process = Child::spawn(&mut command, &log);
+        let ended = wait_for(&format!("the end of keel {arguments:?}"), PATIENCE, || process.ended());
+        (ended.success(), std::fs::read_to_string(&log).expect("a log"))
     };
-    let listen = ["--set", "rpc.listen=127.0.0.1:0", "--set", "rpc.admin_listen=127.0.0.1:0"];
     let refused = |arguments: &[&str], expected: &str| {
         let (success, text) = run(arguments);
         assert!(!success && text.contains(expected), "{arguments:?}: {text}");
     };
-    refused(&[&["run"], &listen[..]].concat(), "no Void mends that");
+    refused(&["run"], "no Void mends that");
 
     let sign = |record: &str, secret: &Path| {
         let secret = secret.display().to_string();
@@ -84,7 +88,7 @@ fn a_record_told_to_nobody_stops_the_start_until_two_operators_void_it_and_then_
         refused(&both(words).each_ref().map(String::as_str), expected);
     }
 
-    append(&node.data, vec![Command::Void(Void { seq: record.first_seq, reason: REASON.into() })]);
+    append(&node.data, vec![Journaled::Void(Void { seq: record.first_seq, reason: REASON.into() })]);
     let mut node = world.node(&options);
     world.publish_to(&node);
     let status = node.status();
@@ -110,7 +114,7 @@ fn a_record_told_to_nobody_stops_the_start_until_two_operators_void_it_and_then_
 }
 
 /// A record behind the last of a stopped node's journal.
-fn append(data: &Path, commands: Vec<Command>) -> Record {
+fn append(data: &Path, commands: Vec<Journaled>) -> Record {
     let mut journal = LocalJournal::open(&data.join("journal"), Options::default()).expect("the node is stopped");
     let tail = journal.tail().expect("records");
     let first_seq = tail.last_seq.next();
@@ -124,7 +128,7 @@ fn node_height(data: &Path) -> u64 {
     let journal = LocalJournal::open(&data.join("journal"), Options::default()).expect("the node is stopped");
     let mut height = 0;
     keel_journal::Replay::replay(&journal, Seq(1), Bytes32::default(), &mut |record| {
-        let seals = record.commands.iter().filter(|command| matches!(command, Command::SealBlock(_)));
+        let seals = record.commands.iter().filter(|command| matches!(command, Journaled::SealBlock(_)));
         height += seals.count() as u64;
         true
     })

@@ -43,7 +43,7 @@ pub enum VoidCommand {
     /// Appends the Void to the journal of a stopped node, on the words of two operators.
     Append {
         /// What `keel void sign` printed; once for each of the two.
-        #[arg(long = "word", required = true)]
+        #[arg(long = "word", value_name = "WORD", required = true)]
         words: Vec<String>,
     },
 }
