@@ -71,7 +71,7 @@ enum Refused {
     OtherRecord { seq: Seq, journal: Bytes32, word: Bytes32 },
     #[error("the record of command {0} is a Void, and is not taken back")]
     OfAVoid(Seq),
-    #[error("the record of command {seq} was acknowledged ({how}): it waits for a fixed binary")]
+    #[error("the record of command {seq} was acknowledged ({how}): it is not voided, it waits for a fixed binary")]
     Acknowledged { seq: Seq, how: String },
     #[error("the record of command {0} replays well here: there is nothing to take back")]
     ReplaysWell(Seq),

@@ -77,9 +77,10 @@ pub fn recover_from(
     let (mut replayed, mut void, mut failure) = (0, None, None);
     // Whether the first record beyond `until` takes back the last one up to it.
     let mut voided = false;
-    let mut settled = |released: Option<Released>| match released.is_none_or(&mut *release) {
-        true => Ok(()),
-        false => Err(RecoverError::Stopped),
+    let mut settled = |released: Option<Released>| {
+        let Some(released) = released else { return Ok(()) };
+        tail = Some(Tail { last_seq: released.last_seq(), ts: released.ts, hash: released.record_hash });
+        if release(released) { Ok(()) } else { Err(RecoverError::Stopped) }
     };
     journal.replay(from, link, &mut |record| {
         if until.is_some_and(|until| record.first_seq > until) {
@@ -87,7 +88,7 @@ pub fn recover_from(
             return false;
         }
         replayed += record.commands.len() as u64;
-        (tail, void) = (Some(Tail::of(&record)), record.void().cloned());
+        void = record.void().cloned();
         failure = replayer.take(record).and_then(&mut settled).err();
         failure.is_none()
     })?;
