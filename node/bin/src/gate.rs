@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, anyhow};
 use keel_contracts::starknet::Layout;
-use keel_journal::{JournalReader, Tail};
+use keel_journal::JournalReader;
 use keel_sequencer::{Control, Start, recover};
 use keel_store::snapshots::Snapshots;
 use keel_store::{StateAt, StateReader, Store};
@@ -205,14 +205,8 @@ fn flat_state_differs(parts: &GateParts, sealed: &Sealed, state: &StateAt<'_>) -
 /// The digest at `until`, by a second engine from the newest usable snapshot; and where it started.
 fn replayed_digest(parts: &GateParts, until: Seq) -> Result<(Seq, Bytes32)> {
     let (snapshot, _) = parts.snapshots.newest(|header| header.seq <= until).context("read snapshots")?;
-    let (from, start) = match snapshot {
-        None => (Seq(0), Start::Genesis),
-        Some(snapshot) => {
-            let header = snapshot.header;
-            let tail = Tail { last_seq: header.seq, ts: header.ts, hash: header.record_hash };
-            (header.seq, Start::Snapshot { tail, digest: header.engine_digest, engine: snapshot.bytes })
-        }
-    };
+    let from = snapshot.as_ref().map_or(Seq(0), |snapshot| snapshot.header.seq);
+    let start = snapshot.map_or(Start::Genesis, crate::node::start_of);
     let recovered = recover(&parts.genesis, start, &parts.journal, Some(until), &mut |_| true).context("replay")?;
     anyhow::ensure!(
         recovered.engine.last_seq() == until,

@@ -18,6 +18,7 @@ mod replay;
 mod status;
 mod sync;
 mod trade;
+mod void;
 mod wiring;
 
 use anyhow::{Context, Result};
@@ -116,6 +117,9 @@ enum Command {
     /// Trains for a loss: a development network of its own, a fault made on purpose, how long each step of safe mode took, whether its promises
     /// were kept, and the incident's report.
     Drill(drill::DrillCommand),
+    /// Takes back the last record of a stopped node, which breaks the engine and was acknowledged to nobody: two operators together.
+    #[command(subcommand)]
+    Void(void::VoidCommand),
     /// Measures.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -161,6 +165,7 @@ fn run(command: Command, config: Config) -> Result<()> {
         Command::Incident(incident) => runtime()?.block_on(incident.run(&config)),
         Command::Drill(drill) => runtime()?.block_on(drill.run(&config)),
         Command::Dev(dev) => runtime()?.block_on(dev.run(&config)),
+        Command::Void(void) => void.run(&config),
         Command::Bench(bench) => bench::run(bench, &config),
     }
 }

@@ -16,9 +16,10 @@ pub use sources::disk_space;
 use crate::config::Config;
 use crate::gate::{GateParts, Owed};
 use crate::keys::Keys;
+use crate::void::Shown;
 use anyhow::{Context, Result, anyhow};
 use attest::{Divergences, Served};
-use data::DataDir;
+use data::{DataDir, ReleasedNote};
 use incidents::Recorder;
 use keel_blocks::{BlockKey, BlockWorker, WorkerConfig};
 use keel_engine::Engine;
@@ -30,7 +31,7 @@ use keel_journal::{Journal, LocalJournal, Tail};
 use keel_rpc::{AdminConfig, FollowerConfig, JwtSecret, OperatorSecrets, RpcContext};
 use keel_sequencer::{Clock, Control, Outputs, Sequencer, SnapshotDue, Start, Stop, recover};
 use keel_settlement::protection::{SignatureFile, Statement};
-use keel_store::snapshots::{SnapshotHeader, Snapshots};
+use keel_store::snapshots::{Snapshot, SnapshotHeader, Snapshots};
 use keel_store::{HistoryWriter, Store, StoreError};
 use keel_types::*;
 use std::sync::Arc;
@@ -56,7 +57,16 @@ pub fn run(config: Config, statement: Option<Statement>) -> Result<()> {
     let runtime = crate::runtime()?;
     let store = Store::open(&data.store(), genesis.hash()).context("open the store")?;
     let store = store.with_state_retention(config.history.state_retention());
-    let node = Running::start(&config, genesis, store.clone(), (&keys, statement), &data, &runtime)?;
+    let node = match Running::start(&config, genesis, store.clone(), (&keys, statement), &data, &runtime) {
+        Ok(node) => node,
+        Err(error) => {
+            drop(runtime);
+            if !store.close(CLOSE_TIMEOUT) {
+                tracing::warn!("a thread still holds the store; it is recovered at the next start");
+            }
+            return Err(error);
+        }
+    };
     let ended = runtime.block_on(node.until_stop(&data))?;
     let stopped = node.stop(ended, &data, &runtime);
     drop(runtime);
@@ -114,14 +124,17 @@ impl Running {
         let (mut history, history_thread) =
             start_history(HistoryWriter::new(store.clone())?.with_retention(config.history.retention()));
 
-        let recovered = recover_node(&genesis, &journal, &store, &snapshots, &blocks, &mut history)?;
+        let shown = Shown::read(data, &store, &snapshots)?;
+        let recovered = recover_node(&genesis, &journal, (&store, &shown), &snapshots, &blocks, &mut history)?;
         let tail = recovered.tail;
+        let note = data.note_released(tail.map_or(Seq(0), |tail| tail.last_seq))?;
         let settings = settle::config(config, &genesis, keys, SignatureFile { folder: data.signatures(), statement })?;
         if tail.is_none() {
             settings.begin_signatures(&genesis)?;
         }
         let clock = Arc::new(Clock::start(tail.map(|t| t.ts), config.sequencer.accept_clock)?);
-        let restart = data.needs_safe_mode(tail, clock.now(), config.guard.config().thresholds.downtime_max_ms)?;
+        let downtime_ms_max = config.guard.config().thresholds.downtime_max_ms;
+        let restart = data.needs_safe_mode(tail, recovered.void.as_ref(), clock.now(), downtime_ms_max)?;
         let confirmed = recovered.engine.next_batch().0.checked_sub(1).map(BatchId);
         let view = View::of_engine(genesis.clone(), &recovered.engine);
         let published = Published::new(view.clone());
@@ -132,13 +145,13 @@ impl Running {
         let (release, releaser) = start_releaser(published.clone(), sinks);
 
         let control = Control::new(clock.clone(), blocks.committed());
-        if let Some((reason, why)) = restart {
+        if let Some((reason, why)) = &restart {
             tracing::warn!(%reason, why, "starting in safe mode");
-            let observed = control.halt.report(LossReasons::of(reason), &clock);
-            recorder.told(observed, LossReasons::of(reason), why);
+            let observed = control.halt.report(LossReasons::of(*reason), &clock);
+            recorder.told(observed, LossReasons::of(*reason), why);
         }
         let (inbox, receiver) = Inbox::new(InboxCapacity::default());
-        let outputs = outputs(release, &blocks, snapshots.clone(), genesis.hash(), recorder.clone())?;
+        let outputs = outputs((note, release), &blocks, snapshots.clone(), genesis.hash(), recorder.clone())?;
         let times = keel_sequencer::Config {
             tick: Duration::from_millis(config.sequencer.tick_ms),
             block_interval: Duration::from_millis(config.sequencer.block_interval_ms),
@@ -338,7 +351,7 @@ fn await_safe_mode(published: &Published, sequencer: &JoinHandle<Result<(), Stop
 }
 
 /// In the order of their indices.
-fn operators(config: &Config, data: &DataDir) -> Result<OperatorSecrets> {
+pub fn operators(config: &Config, data: &DataDir) -> Result<OperatorSecrets> {
     let first = data.secret(config.rpc.jwt_secret.as_deref(), "jwt.hex")?;
     let paths = std::iter::once(&first).chain(&config.rpc.further_operator_secrets);
     let secrets = paths.map(|path| JwtSecret::from_file(path)).collect::<Result<_, _>>()?;
@@ -352,11 +365,18 @@ fn start_blocks(genesis: &Arc<Genesis>, store: &Store, keys: &Keys) -> Result<Bl
     BlockWorker::start(config).context("start the commitment thread")
 }
 
+/// Where a replay from this snapshot starts.
+pub fn start_of(snapshot: Snapshot) -> Start {
+    let header = snapshot.header;
+    let tail = Tail { last_seq: header.seq, ts: header.ts, hash: header.record_hash };
+    Start::Snapshot { tail, digest: header.engine_digest, engine: snapshot.bytes }
+}
+
 /// The newest snapshot that blocks and history reach back to, then the journal: blocks and history get what they miss.
 fn recover_node(
     genesis: &Genesis,
     journal: &LocalJournal,
-    store: &Store,
+    (store, shown): (&Store, &Shown),
     snapshots: &Snapshots,
     blocks: &BlockWorker,
     history: &mut Sink,
@@ -371,20 +391,14 @@ fn recover_node(
     for error in passed_over {
         tracing::warn!(%error, "snapshot passed over");
     }
-    let start = match snapshot {
-        None => Start::Genesis,
-        Some(snapshot) => {
-            let header = snapshot.header;
-            let tail = Tail { last_seq: header.seq, ts: header.ts, hash: header.record_hash };
-            Start::Snapshot { tail, digest: header.engine_digest, engine: snapshot.bytes }
-        }
-    };
+    let start = snapshot.map_or(Start::Genesis, start_of);
     let from = if let Start::Snapshot { tail, .. } = &start { tail.last_seq } else { Seq(0) };
     let feed = blocks.feed();
     let recovered = recover(genesis, start, journal, None, &mut |released| {
         let released = Arc::new(released);
         feed.send(released.clone()) && history(&released)
-    })?;
+    })
+    .map_err(|error| crate::void::explain(error, journal_end, shown))?;
     let violations = recovered.engine.check();
     anyhow::ensure!(violations.is_empty(), "recover: {violations:?}");
     tracing::info!(%from, replayed = recovered.replayed, digest = %recovered.engine.digest(), "recovered");
@@ -403,9 +417,9 @@ fn announcer(config: &Config, genesis: &Genesis, recorder: Recorder) -> Result<S
     }))
 }
 
-/// Releases go to the view and to history, then to blocks; snapshots to a writer that is skipped while busy.
+/// Releases are noted, then go to blocks, the view and history; snapshots to a writer that is skipped while busy.
 fn outputs(
-    release: ReleaseSender,
+    (note, release): (ReleasedNote, ReleaseSender),
     blocks: &BlockWorker,
     snapshots: Arc<Snapshots>,
     genesis: Bytes32,
@@ -430,6 +444,10 @@ fn outputs(
     })?;
     Ok(Outputs {
         release: Box::new(move |released, replies| {
+            if let Err(error) = note.write(released.last_seq()) {
+                tracing::error!(%error, "what is released cannot be noted: nothing is");
+                return false;
+            }
             recorder.durable(&released);
             feed.send(released.clone()) && release.send(released, replies)
         }),

@@ -1,11 +1,13 @@
 use anyhow::{Context, Result, bail};
 use keel_journal::Tail;
-use keel_types::{LossReason, Seq, Ts};
-use std::fs::{File, TryLockError};
+use keel_types::{LossReason, Seq, Ts, Void};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// The folder of one node or attestor: `journal/`, `snapshots/`, `store/`, `incidents/`, `signatures/`, `jwt.hex`, `follower.hex`, `clean`.
+/// The folder of one node or attestor: `journal/`, `snapshots/`, `store/`, `incidents/`, `signatures/`, `jwt.hex`, `follower.hex`, `clean`,
+/// `released`.
 /// Locked while it is in use.
 pub struct DataDir {
     path: PathBuf,
@@ -45,24 +47,47 @@ impl DataDir {
         self.path.join("incidents")
     }
 
-    /// Why the journal must go on with `EnterSafeMode`: no clean stop, too long a downtime, or a chain that never ran. Consumes the
-    /// note of a clean stop, so that a crash from here on is seen as one.
+    /// The note of what was released: the last command whose results may have left the process. `None`: there is no good one, so that
+    /// anything may have.
+    pub fn released(&self) -> Option<Seq> {
+        let bytes = std::fs::read(self.path.join("released")).ok()?;
+        bytes.try_into().ok().map(|bytes| Seq(u64::from_le_bytes(bytes)))
+    }
+
+    /// Opens that note, which from now on says at least `seq`.
+    pub fn note_released(&self, seq: Seq) -> Result<ReleasedNote> {
+        let options = || OpenOptions::new().create(true).truncate(false).write(true).open(self.path.join("released"));
+        let note = ReleasedNote { file: options().context("note what is released")? };
+        note.write(seq).and_then(|()| note.file.sync_all()).context("note what is released")?;
+        self.sync()?;
+        Ok(note)
+    }
+
+    /// Why the journal must go on with `EnterSafeMode`: it ends with a Void, no clean stop, too long a downtime, or a chain that never
+    /// ran. Consumes the note of a clean stop, so that a crash from here on is seen as one.
     pub fn needs_safe_mode(
         &self,
         tail: Option<Tail>,
+        void: Option<&Void>,
         now: Ts,
         downtime_ms_max: u64,
-    ) -> Result<Option<(LossReason, &'static str)>> {
+    ) -> Result<Option<(LossReason, String)>> {
         let note = self.path.join("clean");
         let noted = std::fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok()).map(Seq);
         if noted.is_some() {
             std::fs::remove_file(&note).context("remove the note of the last clean stop")?;
             self.sync()?;
         }
-        if self.path.join("engine-broken").exists() {
-            return Ok(Some((LossReason::InvariantBroken, "a command broke the engine before the last stop")));
+        let broken = |why: String| Ok(Some((LossReason::InvariantBroken, why)));
+        if let Some(Void { seq, reason }) = void {
+            return broken(format!(
+                "the record of command {seq} broke the engine and was voided by two operators: {reason}"
+            ));
         }
-        let restart = |why| Some((LossReason::Restart, why));
+        if self.path.join("engine-broken").exists() {
+            return broken("a command broke the engine before the last stop".into());
+        }
+        let restart = |why: &str| Some((LossReason::Restart, why.to_owned()));
         Ok(match tail {
             None => restart("a new chain"),
             Some(tail) if noted != Some(tail.last_seq) => restart("the last stop was not clean"),
@@ -116,5 +141,21 @@ impl DataDir {
 
     fn sync(&self) -> Result<()> {
         File::open(&self.path).and_then(|dir| dir.sync_all()).context("sync the data folder")
+    }
+}
+
+/// Eight bytes, written in place before the results of a record leave the process, and not synced: they survive the process however it
+/// ends. A machine that loses power may lose the last of them; what the store and the snapshots have still speaks then.
+pub struct ReleasedNote {
+    file: File,
+}
+
+impl ReleasedNote {
+    /// Results up to `seq` may leave now.
+    ///
+    /// # Errors
+    /// The disk: then nothing may leave.
+    pub fn write(&self, seq: Seq) -> std::io::Result<()> {
+        self.file.write_all_at(&seq.0.to_le_bytes(), 0)
     }
 }

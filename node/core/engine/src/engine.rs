@@ -146,6 +146,8 @@ pub struct Engine {
     pub(crate) section_hashes: SectionHashes,
     #[cfg(any(test, feature = "test-hooks"))]
     pub(crate) trap: Option<u32>,
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub(crate) trap_seq: Option<Seq>,
 }
 
 impl Engine {
@@ -218,6 +220,8 @@ impl Engine {
             section_hashes,
             #[cfg(any(test, feature = "test-hooks"))]
             trap: None,
+            #[cfg(any(test, feature = "test-hooks"))]
+            trap_seq: None,
         }
     }
 
@@ -230,6 +234,8 @@ impl Engine {
         assert!(ts >= self.globals.ts, "journal time only moves forward");
         self.begin(seq, ts);
         self.run(command);
+        #[cfg(any(test, feature = "test-hooks"))]
+        assert!(self.trap_seq != Some(seq), "injected by a test");
         self.checkpoint();
         let writes = self.writes();
         self.install();
@@ -260,7 +266,18 @@ impl Engine {
             Command::SessionCancel(c) => self.session_cancel(c),
             Command::SessionCancelAll(c) => self.session_cancel_all(c),
             Command::RestoreOrders(c) => self.restore_cancelled(c),
+            // What it means was done by whoever read it: see `pass_over`.
+            Command::Void(_) => {}
         }
+    }
+
+    /// Takes the next command's number and time without executing it: its record is voided. Nothing else changes.
+    /// [spec safe-mode, A command that breaks the engine]
+    pub fn pass_over(&mut self, seq: Seq, ts: Ts) {
+        assert_eq!(seq, self.globals.seq.next(), "commands are passed over in order, each once");
+        assert!(ts >= self.globals.ts, "journal time only moves forward");
+        self.digest_memo = OnceLock::new();
+        (self.globals.seq, self.globals.ts) = (seq, ts);
     }
 
     /// Drops whatever is staged (a refused command's, or what a panic left behind) and starts over.
@@ -451,6 +468,12 @@ impl Engine {
     #[cfg(any(test, feature = "test-hooks"))]
     pub fn inject_panic(&mut self, checkpoint: u32) {
         self.trap = Some(checkpoint);
+    }
+
+    /// The command of this number panics, whatever it is, with its writes staged.
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub fn inject_panic_at(&mut self, seq: Seq) {
+        self.trap_seq = Some(seq);
     }
 
     /// Takes [Engine::inject_panic] back; whether it had not come about.

@@ -51,6 +51,8 @@ pub enum Command {
     SessionCancelAll(SessionCancelAll),
     /// Places again what an incident cancelled.
     RestoreOrders(RestoreOrders),
+    /// The record before this one is not executed, by anybody.
+    Void(Void),
 }
 
 /// Binds an account address to a Stark key. The address was derived from a genesis template at ingress.
@@ -260,6 +262,26 @@ pub struct RestoreOrders {
     pub good_til: Ts,
 }
 
+/// Takes back a record that breaks the engine and was acknowledged to nobody, on the word of two operators. Alone in its record, directly
+/// behind the one it voids: that record's commands keep their numbers and do nothing. [spec safe-mode, A command that breaks the engine]
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Void {
+    /// First command of the voided record.
+    pub seq: Seq,
+    /// Why, in the operators' words: 1 to [VOID_REASON_BYTES_MAX] bytes, no control characters.
+    pub reason: String,
+}
+
+/// Bytes of a [Void]'s reason: a sentence and the number of a ticket.
+pub const VOID_REASON_BYTES_MAX: usize = 200;
+
+impl Void {
+    /// Whether the reason is one.
+    pub fn is_reason(reason: &str) -> bool {
+        (1..=VOID_REASON_BYTES_MAX).contains(&reason.len()) && !reason.chars().any(char::is_control)
+    }
+}
+
 /// Orders that one message may restore: a side of a market maker's quotes, and a few milliseconds of the engine's time.
 pub const RESTORE_ORDERS_MAX: usize = 100;
 
@@ -296,7 +318,8 @@ impl Command {
             | Command::BatchConfirmed(_)
             | Command::EnterSafeMode(_)
             | Command::SetPhase(_)
-            | Command::Resume(_) => None,
+            | Command::Resume(_)
+            | Command::Void(_) => None,
         }
     }
 

@@ -38,6 +38,18 @@ impl Record {
     pub fn last_seq(&self) -> Seq {
         Seq(self.first_seq.0 + (self.commands.len() as u64 - 1))
     }
+    /// The [Void] among its commands, wherever it stands.
+    pub fn void(&self) -> Option<&Void> {
+        self.commands.iter().find_map(|command| match command {
+            Command::Void(void) => Some(void),
+            _ => None,
+        })
+    }
+    /// Whether `next`, the record right behind this one, takes it back. A Void is not taken back.
+    pub fn is_voided_by(&self, next: &Record) -> bool {
+        let alone = next.commands.len() == 1 && next.first_seq == self.last_seq().next();
+        alone && self.void().is_none() && next.void().is_some_and(|void| void.seq == self.first_seq)
+    }
 }
 
 /// A command with everything that came of it.

@@ -3,13 +3,13 @@
 //! the admin port stays on loopback or behind TLS.
 use crate::limits::{JWT_IAT_SKEW_MAX, OPERATORS_MAX};
 use hmac::{Hmac, Mac};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::Sha256;
 use std::path::Path;
 
 /// Bytes of the secret.
 pub const SECRET_BYTES: usize = 32;
-/// Longest token that is looked at; ours are under 200 bytes.
+/// Longest token that is looked at; ours are under 200 bytes, a word with the longest reason under 900.
 const TOKEN_BYTES_MAX: usize = 1_024;
 
 /// A secret of the admin port. Not `Debug`, so that it cannot end in a log.
@@ -59,10 +59,22 @@ impl OperatorSecrets {
     /// # Errors
     /// See [JwtSecret::verify]; [TokenError::Signature] where it is nobody's.
     pub fn verify(&self, token: &str, unix_seconds: u64) -> Result<u8, TokenError> {
+        self.find(|secret| secret.verify(token, unix_seconds)).map(|(index, ())| index)
+    }
+
+    /// Whose word this is, and what it claims. See [JwtSecret::sign_word].
+    ///
+    /// # Errors
+    /// See [JwtSecret::open_word]; [TokenError::Signature] where it is nobody's.
+    pub fn open_word(&self, word: &str, unix_seconds: u64) -> Result<(u8, Value), TokenError> {
+        self.find(|secret| secret.open_word(word, unix_seconds))
+    }
+
+    fn find<T>(&self, open: impl Fn(&JwtSecret) -> Result<T, TokenError>) -> Result<(u8, T), TokenError> {
         for (index, secret) in (0..).zip(&self.0) {
-            match secret.verify(token, unix_seconds) {
+            match open(secret) {
                 Err(TokenError::Signature) => {}
-                checked => return checked.map(|()| index),
+                opened => return opened.map(|opened| (index, opened)),
             }
         }
         Err(TokenError::Signature)
@@ -86,6 +98,8 @@ pub enum TokenError {
     Stale,
     #[error("token `exp` has passed")]
     Expired,
+    #[error("token has no integer `exp`, or an `iat`")]
+    NotAWord,
 }
 
 impl JwtSecret {
@@ -112,16 +126,55 @@ impl JwtSecret {
 
     /// A token issued at `unix_seconds`, for the command line's own calls.
     pub fn sign(&self, unix_seconds: u64) -> String {
+        self.sign_claims(&json!({ "iat": unix_seconds }))
+    }
+
+    /// An operator's word on one thing, for others to pass on: `claims` (an object), good until `expires`, unix seconds. It has no `iat`,
+    /// so that it opens no port.
+    pub fn sign_word(&self, mut claims: Value, expires: u64) -> String {
+        claims["exp"] = json!(expires);
+        self.sign_claims(&claims)
+    }
+
+    fn sign_claims(&self, claims: &Value) -> String {
         let header = encode_base64url(br#"{"alg":"HS256","typ":"JWT"}"#);
-        let claims = encode_base64url(format!(r#"{{"iat":{unix_seconds}}}"#).as_bytes());
+        let claims = encode_base64url(claims.to_string().as_bytes());
         let signed = format!("{header}.{claims}");
         let signature = encode_base64url(&self.mac(signed.as_bytes()).finalize().into_bytes());
         format!("{signed}.{signature}")
     }
 
-    /// Checks a token against our clock. The algorithm is fixed before the signature is looked at, so `none` and the asymmetric
-    /// names never choose how we verify; the comparison takes the same time wherever the bytes differ.
+    /// Checks a token against our clock.
     pub fn verify(&self, token: &str, unix_seconds: u64) -> Result<(), TokenError> {
+        let claims = self.open(token)?;
+        let issued = claims.get("iat").and_then(Value::as_u64).ok_or(TokenError::NoIssueTime)?;
+        if issued.abs_diff(unix_seconds) > JWT_IAT_SKEW_MAX.as_secs() {
+            return Err(TokenError::Stale);
+        }
+        match claims.get("exp") {
+            None => Ok(()),
+            Some(exp) if exp.as_u64().is_some_and(|exp| exp > unix_seconds) => Ok(()),
+            Some(_) => Err(TokenError::Expired),
+        }
+    }
+
+    /// The claims of a word that is still good. An admin token is no word.
+    ///
+    /// # Errors
+    /// It is not signed with this secret, has expired, or is no word.
+    pub fn open_word(&self, word: &str, unix_seconds: u64) -> Result<Value, TokenError> {
+        let claims = self.open(word)?;
+        match claims.get("exp").and_then(Value::as_u64) {
+            None => Err(TokenError::NotAWord),
+            Some(_) if claims.get("iat").is_some() => Err(TokenError::NotAWord),
+            Some(expires) if expires <= unix_seconds => Err(TokenError::Expired),
+            Some(_) => Ok(claims),
+        }
+    }
+
+    /// The claims, signed with this secret. The algorithm is fixed before the signature is looked at, so `none` and the asymmetric
+    /// names never choose how we verify; the comparison takes the same time wherever the bytes differ.
+    fn open(&self, token: &str) -> Result<Value, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Malformed);
         }
@@ -137,16 +190,7 @@ impl JwtSecret {
         let signed = &token[..header.len() + 1 + claims.len()];
         self.mac(signed.as_bytes()).verify_slice(&signature).map_err(|_| TokenError::Signature)?;
 
-        let claims = decode_json(claims)?;
-        let issued = claims.get("iat").and_then(Value::as_u64).ok_or(TokenError::NoIssueTime)?;
-        if issued.abs_diff(unix_seconds) > JWT_IAT_SKEW_MAX.as_secs() {
-            return Err(TokenError::Stale);
-        }
-        match claims.get("exp") {
-            None => Ok(()),
-            Some(exp) if exp.as_u64().is_some_and(|exp| exp > unix_seconds) => Ok(()),
-            Some(_) => Err(TokenError::Expired),
-        }
+        decode_json(claims)
     }
 
     fn mac(&self, message: &[u8]) -> Hmac<Sha256> {
@@ -196,6 +240,7 @@ fn decode_base64url(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keel_types::Bytes32;
 
     const SECRET: &str = "0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
     const NOW: u64 = 1_760_000_000;
@@ -279,6 +324,28 @@ mod tests {
         assert!(matches!(refused(vec![first.clone(), second, first]), SecretError::Shared(0, 2)));
         assert!(matches!(refused(vec![]), SecretError::OperatorCount(0)));
         assert!(matches!(refused(vec![stranger; OPERATORS_MAX + 1]), SecretError::OperatorCount(17)));
+    }
+
+    #[test]
+    fn a_word_says_what_was_signed_until_it_expires_and_opens_no_port() {
+        let other = JwtSecret::from_hex(&"11".repeat(32)).unwrap();
+        let operators = OperatorSecrets::new(vec![other, secret()]).unwrap();
+        let word = secret().sign_word(json!({"void": "this"}), NOW + 3_600);
+        let claims = json!({"void": "this", "exp": NOW + 3_600});
+        assert_eq!(operators.open_word(&word, NOW + 3_599), Ok((1, claims)));
+        assert_eq!(operators.open_word(&word, NOW + 3_600), Err(TokenError::Expired));
+        assert_eq!(operators.verify(&word, NOW), Err(TokenError::NoIssueTime));
+        for claims in [format!(r#"{{"iat":{NOW}}}"#), format!(r#"{{"iat":{NOW},"exp":{}}}"#, NOW + 9)] {
+            assert_eq!(
+                operators.open_word(&token(r#"{"alg":"HS256"}"#, &claims), NOW),
+                Err(TokenError::NotAWord),
+                "{claims}"
+            );
+        }
+        let stranger = JwtSecret::from_hex(&"33".repeat(32)).unwrap().sign_word(json!({}), NOW + 9);
+        assert_eq!(operators.open_word(&stranger, NOW), Err(TokenError::Signature));
+        let longest = json!({"void": {"seq": u64::MAX.to_string(), "record": Bytes32::default().to_string(), "reason": "\"".repeat(200)}});
+        assert!(operators.open_word(&secret().sign_word(longest, NOW + 9), NOW).is_ok());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use keel_batches::{Batch, BatchError, BatchLimits, Batcher};
 use keel_blocks::{BlockFeed, BlockWorker, BlocksError, Wait, WorkerConfig};
 use keel_engine::Engine;
 use keel_journal::{Journal, JournalError, LocalJournal, Options, Replay, Tail};
-use keel_sequencer::{RecoverError, execute_record};
+use keel_sequencer::{RecoverError, Replayer};
 use keel_store::snapshots::{SnapshotError, SnapshotHeader, Snapshots};
 use keel_store::{StateRetention, Store, StoreError};
 use keel_types::*;
@@ -67,11 +67,12 @@ pub enum FollowError {
     NoBlock(Height),
 }
 
-/// A node that executes what another ordered.
+/// A node that executes what another ordered, one record behind what it has: a record that may yet be voided is not executed, so nothing
+/// of a follower has to be taken back.
 pub struct Follower {
     genesis: Arc<Genesis>,
     journal: LocalJournal,
-    engine: Engine,
+    replayer: Replayer,
     blocks: BlockWorker,
     feed: BlockFeed,
     store: Store,
@@ -99,8 +100,9 @@ impl Follower {
         let batcher = Batcher::new(store.clone(), &genesis, BatchLimits::default());
         let feed = blocks.feed();
         let snapshot_at = Instant::now();
+        let replayer = Replayer::new(engine);
         let mut follower =
-            Follower { genesis, journal, engine, blocks, feed, store, batcher, snapshots, snapshot_interval, snapshot_at };
+            Follower { genesis, journal, replayer, blocks, feed, store, batcher, snapshots, snapshot_interval, snapshot_at };
         match follower.replay(from) {
             Ok(()) => Ok(follower),
             // Closed before anybody is told: a process may end on this.
@@ -112,14 +114,14 @@ impl Follower {
         let (first, link) = from.map_or((Seq(1), Bytes32::default()), |tail| (tail.last_seq.next(), tail.hash));
         let (reader, mut failed) = (self.journal.reader(), None);
         reader.replay(first, link, &mut |record| {
-            failed = self.execute(&record).err();
+            failed = self.execute(record).err();
             failed.is_none()
         })?;
-        let at = self.engine.last_seq();
+        let (next, end) = (self.next(), self.journal.tail().map_or(Seq(0), |tail| tail.last_seq));
         match failed {
             Some(error) => Err(error),
-            None if at != self.journal.tail().map_or(Seq(0), |tail| tail.last_seq) => {
-                Err(FollowError::Restore(format!("the snapshot ends at {at}, behind the journal")))
+            None if next != end.next() => {
+                Err(FollowError::Restore(format!("the snapshot's next command is {next}, the journal ends at {end}")))
             }
             None => Ok(()),
         }
@@ -127,12 +129,12 @@ impl Follower {
 
     /// The number with which the next record must begin.
     pub fn next(&self) -> Seq {
-        self.engine.last_seq().next()
+        self.replayer.next()
     }
 
     /// The last block that was executed. It may still be on its way into the store.
     pub fn height(&self) -> Height {
-        self.engine.height()
+        self.replayer.engine().height()
     }
 
     /// Blocks and batches as they were made here.
@@ -149,7 +151,7 @@ impl Follower {
     }
 
     /// Takes records in the form of the journal, with what the sender says of each: first number and hash. They are made durable together,
-    /// then executed.
+    /// then executed but for the last, which waits for the next.
     ///
     /// # Errors
     /// See [FollowError]; the follower must not be used any more. Records that do not continue the chain are not kept.
@@ -157,41 +159,38 @@ impl Follower {
         let decoded: Result<Vec<Record>, FollowError> = records.iter().map(decode).collect();
         let decoded = decoded?;
         self.journal.append_all(&decoded)?;
-        decoded.iter().try_for_each(|record| self.execute(record))
+        decoded.into_iter().try_for_each(|record| self.execute(record))
     }
 
-    fn execute(&mut self, record: &Record) -> Result<(), FollowError> {
-        let released = execute_record(&mut self.engine, record).map_err(|error| self.diverged(record, &error))?;
-        let sealed = released.executed.iter().any(|executed| matches!(executed.command, Command::SealBlock(_)));
+    /// Executes the record before this one, or passes it over.
+    fn execute(&mut self, record: Record) -> Result<(), FollowError> {
+        let released = self.replayer.take(record).map_err(|error| self.diverged(&error))?;
+        let Some(released) = released else { return Ok(()) };
+        let tail = Tail { last_seq: released.last_seq(), ts: released.ts, hash: released.record_hash };
+        let is_seal = |event: &Event| matches!(event, Event::BlockSealed { .. });
+        let sealed = released.executed.iter().any(|executed| executed.events.iter().any(is_seal));
         if !self.feed.send(Arc::new(released)) {
-            return Err(self
-                .blocks
-                .errors()
-                .try_recv()
-                .map_or(FollowError::NoBlock(self.engine.height()), FollowError::from));
+            return Err(self.blocks.errors().try_recv().map_or(FollowError::NoBlock(self.height()), FollowError::from));
         }
         if sealed && self.snapshot_at.elapsed() >= self.snapshot_interval {
-            self.take_snapshot(&Tail::of(record))?;
+            self.take_snapshot(&tail)?;
         }
         Ok(())
     }
 
     /// A command that broke the engine here broke it nowhere else: the record is durable at the node that executed it.
-    fn diverged(&self, record: &Record, error: &RecoverError) -> FollowError {
-        let index = match error {
-            RecoverError::Command { seq, .. } => seq.0 - record.first_seq.0,
-            other => return FollowError::Restore(other.to_string()),
-        };
+    fn diverged(&self, error: &RecoverError) -> FollowError {
+        let RecoverError::Command { command, .. } = error else { return FollowError::Restore(error.to_string()) };
         tracing::error!(%error, "the state diverged");
-        let zero = Bytes32::default();
+        let (zero, engine) = (Bytes32::default(), self.replayer.engine());
         let divergence = |what, height, announced, computed| {
             FollowError::Diverged(Divergence { what, batch: None, height, announced, computed })
         };
-        match &record.commands[index as usize] {
-            Command::SealBlock(seal) if seal.engine_digest != self.engine.digest() => {
-                divergence(Diverged::EngineDigest, seal.height, seal.engine_digest, self.engine.digest())
+        match **command {
+            Command::SealBlock(seal) if seal.engine_digest != engine.digest() => {
+                divergence(Diverged::EngineDigest, seal.height, seal.engine_digest, engine.digest())
             }
-            _ => divergence(Diverged::Execution, Height(self.engine.height().0 + 1), zero, zero),
+            _ => divergence(Diverged::Execution, Height(engine.height().0 + 1), zero, zero),
         }
     }
 
@@ -201,11 +200,11 @@ impl Follower {
             genesis: self.genesis.hash(),
             seq: tail.last_seq,
             ts: tail.ts,
-            height: self.engine.height(),
+            height: self.height(),
             record_hash: tail.hash,
-            engine_digest: self.engine.digest(),
+            engine_digest: self.replayer.engine().digest(),
         };
-        self.snapshots.write(&header, &self.engine.snapshot())?;
+        self.snapshots.write(&header, &self.replayer.engine().snapshot())?;
         Ok(())
     }
 
@@ -216,7 +215,7 @@ impl Follower {
     /// See [FollowError]; above all [FollowError::Diverged], for every time it is asked.
     pub fn check(&mut self, announced: &BatchClaim, timeout: Duration) -> Result<Verdict, FollowError> {
         let next = self.next_batch()?;
-        if announced.batch > next || announced.last_block > self.engine.height() {
+        if announced.batch > next || announced.last_block > self.height() {
             return Ok(Verdict::NotYet);
         }
         if announced.batch == next {

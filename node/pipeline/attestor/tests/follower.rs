@@ -54,6 +54,12 @@ fn page(records: &[Record]) -> Vec<(Seq, Bytes32, Vec<u8>)> {
     records.iter().map(|record| (record.first_seq, record.hash(), record.encode())).collect()
 }
 
+/// A record of one command right behind another.
+fn behind(record: &Record, command: Command) -> Record {
+    let (prev, first_seq, ts) = (record.hash(), record.last_seq().next(), record.ts.plus_ms(1));
+    Record { prev, first_seq, ts, commands: vec![command] }
+}
+
 /// The batch of these blocks as a follower made it, for another to compare with.
 fn claim_of(follower: &mut Follower, first: u64, last: u64) -> BatchClaim {
     let (zero, felt) = (Bytes32::default(), FeltBytes::default());
@@ -139,6 +145,9 @@ fn another_digest_is_a_divergence_with_both_values_and_is_found_again_after_a_re
     let mut follower = open(dir.path()).unwrap();
     let Some(Command::SealBlock(seal)) = records[5].commands.last_mut() else { panic!("a seal") };
     let computed = std::mem::replace(&mut seal.engine_digest, Bytes32([9; 32]));
+    // It is executed once it can be voided no more.
+    let behind = behind(&records[5], Command::Tick);
+    records.push(behind);
     let expected =
         Divergence { what: Diverged::EngineDigest, batch: None, height: Height(2), announced: Bytes32([9; 32]), computed };
     let Err(FollowError::Diverged(found)) = follower.take(&page(&records)) else { panic!("agreed") };
@@ -146,4 +155,69 @@ fn another_digest_is_a_divergence_with_both_values_and_is_found_again_after_a_re
     follower.close().unwrap();
     let Err(FollowError::Diverged(again)) = open(dir.path()) else { panic!("agreed") };
     assert_eq!(again, expected);
+}
+
+/// Three records and a seal; then a record with a seal of another digest, which no follower executes well; its Void; and what the node went
+/// on with. A control has refused commands in the place of both.
+fn journals_with_and_without_a_void() -> [Vec<Record>; 2] {
+    let genesis = genesis();
+    [true, false].map(|voided| {
+        let mut records = journal(&genesis, 3);
+        let mut engine = Engine::new(&genesis).0;
+        for record in &records {
+            for (i, command) in (0..).zip(&record.commands) {
+                engine.apply(Seq(record.first_seq.0 + i), record.ts, command);
+            }
+        }
+        let refused = Command::SealBlock(SealBlock { height: Height(77), engine_digest: Bytes32::default() });
+        let broken = SealBlock { height: Height(engine.height().0 + 1), engine_digest: Bytes32([9; 32]) };
+        let seq = engine.last_seq().next();
+        let void = Command::Void(Void { seq, reason: "a block that was told to nobody".into() });
+        for command in [Command::SealBlock(broken), void] {
+            let command = if voided { command } else { refused.clone() };
+            let record = behind(&records[records.len() - 1], command.clone());
+            engine.apply(record.first_seq, record.ts, if voided { &refused } else { &command });
+            records.push(record);
+        }
+        let reasons = LossReasons::of(LossReason::InvariantBroken);
+        let safe = EnterSafeMode { incident: IncidentId(1), reasons, observed_ts: genesis.ts };
+        for command in [Some(Command::EnterSafeMode(safe)), None, Some(Command::Tick)] {
+            let seal = SealBlock { height: Height(engine.height().0 + 1), engine_digest: engine.digest() };
+            let record = behind(&records[records.len() - 1], command.unwrap_or(Command::SealBlock(seal)));
+            engine.apply(record.first_seq, record.ts, &record.commands[0]);
+            records.push(record);
+        }
+        records
+    })
+}
+
+#[test]
+fn a_follower_that_has_a_voided_record_already_comes_to_the_same_blocks_as_if_it_had_never_been() {
+    let [records, control] = journals_with_and_without_a_void();
+    let dir = tempfile::tempdir().unwrap();
+    let mut follower = open(dir.path()).unwrap();
+    follower.take(&page(&control)).unwrap();
+    let claim = claim_of(&mut follower, 0, 2);
+    follower.close().unwrap();
+    // Up to the voided record, all but its Void, or its Void too before the connection is lost; with and without a restart in between.
+    for (first, restart) in [(4, false), (4, true), (5, false), (5, true), (records.len(), true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut follower = open(dir.path()).unwrap();
+        follower.take(&page(&records[..first])).unwrap();
+        assert_eq!(follower.next(), records[first - 1].last_seq().next(), "nothing is asked for twice");
+        if restart {
+            follower.close().unwrap();
+            follower = open(dir.path()).unwrap();
+        }
+        follower.take(&page(&records[first..])).unwrap();
+        assert_eq!(follower.check(&claim, PATIENCE).unwrap(), Verdict::Agreed(claim), "{first}, {restart}");
+        follower.close().unwrap();
+    }
+    // Without its Void it is what it always was: a divergence.
+    let dir = tempfile::tempdir().unwrap();
+    let mut follower = open(dir.path()).unwrap();
+    let unvoided = behind(&records[3], Command::Tick);
+    let diverged = follower.take(&page(&[&records[..4], &[unvoided]].concat()));
+    assert!(matches!(diverged, Err(FollowError::Diverged(Divergence { what: Diverged::EngineDigest, .. }))));
+    follower.close().unwrap();
 }

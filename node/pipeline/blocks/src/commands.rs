@@ -130,7 +130,8 @@ impl Drafts {
                     | Command::ScheduleCancel(_)
                     | Command::SealBlock(_)
                     | Command::BatchConfirmed(_)
-                    | Command::Resume(_) => return Err(unexplained(executed, &executed.writes[0])),
+                    | Command::Resume(_)
+                    | Command::Void(_) => return Err(unexplained(executed, &executed.writes[0])),
                 };
                 self.close_fills(genesis, state);
                 self.closed.push(draft);

@@ -178,10 +178,15 @@ impl JournalReader {
 
     /// The last record's place in the chain.
     pub fn tail(&self) -> Result<Option<Tail>, JournalError> {
+        Ok(self.last()?.as_ref().map(Tail::of))
+    }
+
+    /// The last record.
+    pub fn last(&self) -> Result<Option<Record>, JournalError> {
         match self.db.iterator(IteratorMode::End).next() {
             None => Ok(None),
             Some(Err(e)) => Err(JournalError::Corrupt { seq: Seq(0), why: e.to_string() }),
-            Some(Ok((key, value))) => Ok(Some(Tail::of(&decode(&key, &value)?))),
+            Some(Ok((key, value))) => Ok(Some(decode(&key, &value)?)),
         }
     }
 }

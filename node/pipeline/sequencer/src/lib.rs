@@ -8,12 +8,14 @@ mod clock;
 mod halt;
 mod order;
 mod recover;
+mod replayer;
 mod run;
 mod vitals;
 
 pub use clock::{Clock, ClockError};
 pub use halt::{Halt, Loss};
 pub use order::order_batch;
-pub use recover::{RecoverError, Recovered, Start, execute_record, recover};
+pub use recover::{RecoverError, Recovered, Start, recover, recover_from};
+pub use replayer::Replayer;
 pub use run::{Config, Control, Outputs, ReleaseSink, Sequencer, SnapshotDue, SnapshotSink, Stop};
 pub use vitals::Vitals;

@@ -1,7 +1,7 @@
+use crate::replayer::Replayer;
 use keel_engine::Engine;
 use keel_journal::{JournalError, Replay, Tail};
-use keel_types::{Bytes32, Executed, Genesis, Record, Released, Seq, Ts};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use keel_types::{Bytes32, Command, Genesis, Released, Seq, Void};
 
 /// Where a replay starts: genesis, or a verified snapshot taken at the end of a record.
 pub enum Start {
@@ -14,8 +14,10 @@ pub struct Recovered {
     pub engine: Engine,
     /// The last record; `None` when the journal is empty and the start was genesis.
     pub tail: Option<Tail>,
-    /// Commands replayed.
+    /// Commands replayed, those of voided records among them.
     pub replayed: u64,
+    /// The Void that is the last record: what comes next must be safe mode. [spec safe-mode, A command that breaks the engine]
+    pub void: Option<Void>,
 }
 
 /// Failed to recover. Start-up stops; nothing was changed.
@@ -25,8 +27,11 @@ pub enum RecoverError {
     Journal(#[from] JournalError),
     #[error("restore the engine from the snapshot at {seq}: {why}")]
     Restore { seq: Seq, why: String },
+    /// `first_seq` and `record`: the begin, end and hash of the record the command is in.
     #[error("replay command {seq}: {why}; the state diverged or the command breaks the engine, and needs an operator")]
-    Command { seq: Seq, why: String },
+    Command { seq: Seq, command: Box<Command>, first_seq: Seq, record: Tail, why: String },
+    #[error("replay the Void {seq} of {voided}: it is not alone in its record, or not directly behind what it voids")]
+    StrayVoid { seq: Seq, voided: Seq },
     #[error("replay: stopped by the receiver of blocks")]
     Stopped,
 }
@@ -42,7 +47,7 @@ pub fn recover(
     until: Option<Seq>,
     release: &mut dyn FnMut(Released) -> bool,
 ) -> Result<Recovered, RecoverError> {
-    let (mut engine, mut tail) = match start {
+    let (engine, tail) = match start {
         Start::Genesis => (Engine::new(genesis).0, None),
         Start::Snapshot { tail, digest, engine } => {
             let refuse = |why| RecoverError::Restore { seq: tail.last_seq, why };
@@ -53,54 +58,44 @@ pub fn recover(
             (engine, Some(tail))
         }
     };
+    recover_from(engine, tail, journal, until, release)
+}
+
+/// The same from an engine that is at `tail`.
+///
+/// # Errors
+/// As [recover].
+pub fn recover_from(
+    engine: Engine,
+    mut tail: Option<Tail>,
+    journal: &dyn Replay,
+    until: Option<Seq>,
+    release: &mut dyn FnMut(Released) -> bool,
+) -> Result<Recovered, RecoverError> {
     let (from, link) = tail.map_or((Seq(1), Bytes32::default()), |t| (t.last_seq.next(), t.hash));
-    let (mut replayed, mut failure) = (0, None);
+    let mut replayer = Replayer::new(engine);
+    let (mut replayed, mut void, mut failure) = (0, None, None);
+    // Whether the first record beyond `until` takes back the last one up to it.
+    let mut voided = false;
+    let mut settled = |released: Option<Released>| {
+        let Some(released) = released else { return Ok(()) };
+        tail = Some(Tail { last_seq: released.last_seq(), ts: released.ts, hash: released.record_hash });
+        if release(released) { Ok(()) } else { Err(RecoverError::Stopped) }
+    };
     journal.replay(from, link, &mut |record| {
         if until.is_some_and(|until| record.first_seq > until) {
+            voided = replayer.waiting().is_some_and(|last| last.is_voided_by(&record));
             return false;
         }
         replayed += record.commands.len() as u64;
-        match execute_record(&mut engine, &record) {
-            Ok(released) => {
-                tail = Some(Tail { last_seq: record.last_seq(), ts: record.ts, hash: released.record_hash });
-                if !release(released) {
-                    failure = Some(RecoverError::Stopped);
-                }
-            }
-            Err(error) => failure = Some(error),
-        }
+        void = record.void().cloned();
+        failure = replayer.take(record).and_then(&mut settled).err();
         failure.is_none()
     })?;
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(Recovered { engine, tail, replayed }),
+    if let Some(error) = failure {
+        return Err(error);
     }
-}
-
-/// Executes a record of the journal again. After an error the engine is as it was before the command that failed.
-///
-/// # Errors
-/// [RecoverError::Command]: the command breaks this engine, or is a `SealBlock` with another digest.
-pub fn execute_record(engine: &mut Engine, record: &Record) -> Result<Released, RecoverError> {
-    let mut executed = Vec::with_capacity(record.commands.len());
-    for (i, command) in record.commands.iter().enumerate() {
-        let seq = Seq(record.first_seq.0 + i as u64);
-        let output = apply(engine, seq, record.ts, command).map_err(|why| RecoverError::Command { seq, why })?;
-        executed.push(Executed { seq, command: command.clone(), events: output.events, writes: output.writes });
-    }
-    Ok(Released { record_hash: record.hash(), ts: record.ts, executed })
-}
-
-/// Applies one command; a panic (a broken invariant) comes back as text and has changed nothing. [spec safe-mode, A command that breaks the engine]
-pub(crate) fn apply(
-    engine: &mut Engine,
-    seq: Seq,
-    ts: Ts,
-    command: &keel_types::Command,
-) -> Result<keel_engine::Output, String> {
-    catch_unwind(AssertUnwindSafe(|| engine.apply(seq, ts, command))).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
-            .unwrap_or_else(|| "a panic without text".into())
-    })
+    let (engine, released) = replayer.finish(voided)?;
+    settled(released)?;
+    Ok(Recovered { engine, tail, replayed, void })
 }

@@ -1,6 +1,6 @@
 use crate::halt::Halt;
 use crate::order::order_batch;
-use crate::recover::apply;
+use crate::replayer::apply;
 use crate::{Clock, Loss, Vitals};
 use crossbeam_channel::Receiver;
 use keel_blocks::{DiffCounter, LAG_MAX};
@@ -321,15 +321,16 @@ impl<J: Journal> Sequencer<J> {
         self.tail = self.journal.tail().expect("a record was just appended");
         if batch.sealed {
             self.control.inspect_sealed.1.try_iter().for_each(|question| question(&self.engine));
-            if self.snapshot_at.elapsed() >= self.config.snapshot_interval {
-                self.take_snapshot();
-            }
         }
         let released = Released { record_hash: self.tail.hash, ts, executed: batch.executed };
-        match (self.outputs.release)(Arc::new(released), batch.replies) {
-            true => Ok(()),
-            false => Err(Stop::ReceiverGone),
+        if !(self.outputs.release)(Arc::new(released), batch.replies) {
+            return Err(Stop::ReceiverGone);
         }
+        // Behind the release: a record that could still be voided is in no snapshot.
+        if batch.sealed && self.snapshot_at.elapsed() >= self.config.snapshot_interval {
+            self.take_snapshot();
+        }
+        Ok(())
     }
 
     /// Queued commands are answered, none is executed; the record is alone in its batch. [spec safe-mode, What it does]

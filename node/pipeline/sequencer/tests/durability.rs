@@ -191,6 +191,32 @@ fn an_append_that_hangs_shows_and_what_was_detected_meanwhile_comes_right_after_
 }
 
 #[test]
+fn a_record_that_was_not_released_is_in_no_snapshot() {
+    for releases in [true, false] {
+        let (genesis, journal, snapshots) = (genesis(), ModelJournal::default(), Arc::new(Mutex::new(0)));
+        let control = Control::new(Arc::new(Clock::start(None, true).unwrap()), Arc::new(AtomicU64::new(u64::MAX)));
+        let (_inbox, receiver) = Inbox::new(InboxCapacity::default());
+        let (taken, stop) = (snapshots.clone(), control.stop.clone());
+        let outputs = Outputs {
+            release: Box::new(move |_, _| releases),
+            snapshot: Box::new(move |_| {
+                *taken.lock().unwrap() += 1;
+                stop.store(true, Ordering::Release);
+            }),
+        };
+        // Every record closes a block, and every block is due for a snapshot.
+        let (tick, zero) = (Duration::from_millis(2), Duration::ZERO);
+        let layer = genesis.settlement.layer;
+        let config = Config { tick, block_interval: zero, snapshot_interval: zero, layer };
+        let engine = Engine::new(&genesis).0;
+        let result = Sequencer::new(engine, journal.clone(), receiver, control, outputs, config).run();
+        assert_eq!(result.is_ok(), releases, "{result:?}");
+        assert!(matches!(journal.records()[0].commands.last(), Some(Command::SealBlock(_))));
+        assert_eq!(*snapshots.lock().unwrap() > 0, releases);
+    }
+}
+
+#[test]
 fn a_changed_record_stops_the_start() {
     let genesis = genesis();
     let rig = Rig::start(ModelJournal::default(), Engine::new(&genesis).0, |_, _| {});
