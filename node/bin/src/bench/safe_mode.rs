@@ -5,6 +5,7 @@ use super::chain::Folder;
 use anyhow::{Context, Result, ensure};
 use keel_blocks::{BlockWorker, Wait, WorkerConfig};
 use keel_engine::Engine;
+use keel_feeds::streams::{Subscription, Topic};
 use keel_feeds::{FeedsSeed, Published, View, start_feeds, start_history, start_releaser};
 use keel_ingress::queue::Answer;
 use keel_ingress::{Inbox, InboxCapacity};
@@ -38,17 +39,15 @@ pub fn run(options: &Options) -> Result<()> {
     let folder = Folder::new(None, "safe-mode")?;
     let mut venue = Venue::start(genesis, folder.path())?;
     venue.fund()?;
-    let (mut durable, mut announced) = (vec![], vec![]);
+    let mut times = [vec![], vec![], vec![]];
     for _ in 0..options.runs {
         venue.place(options.orders)?;
-        let (to_durable, to_announced) = venue.lose()?;
-        durable.push(to_durable);
-        announced.push(to_announced);
+        times.iter_mut().zip(venue.lose()?).for_each(|(times, time)| times.push(time));
         venue.reopen()?;
     }
     venue.stop()?;
     let orders = options.orders;
-    for (what, times) in [("cancelled and durable", durable), ("announced", announced)] {
+    for (what, times) in ["cancelled and durable", "published", "told on the node stream"].into_iter().zip(times) {
         let (p50, p99) = (percentile(times.clone(), 50), percentile(times, 99));
         println!(
             "safe mode, {orders} open orders: detected to {what} p50 {p50:.0} ms, p99 {p99:.0} ms ({} runs)",
@@ -56,6 +55,10 @@ pub fn run(options: &Options) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn closed(closed: keel_feeds::streams::Closed) -> anyhow::Error {
+    anyhow::anyhow!("the node stream ended: {closed:?}")
 }
 
 fn percentile(mut times: Vec<f64>, percent: usize) -> f64 {
@@ -68,6 +71,8 @@ struct Venue {
     control: Control,
     inbox: Inbox,
     published: Published,
+    /// The `node` channel, as a client of the WebSocket hears it.
+    node: Subscription,
     blocks: BlockWorker,
     /// When the record of the last halt was durable.
     durable_at: Arc<Mutex<Option<Instant>>>,
@@ -84,7 +89,10 @@ impl Venue {
         let (engine, genesis_writes) = Engine::new(&genesis);
         let view = View::of_engine(genesis.clone(), &engine);
         let published = Published::new(view.clone());
-        let (_, stream, _) = start_feeds(FeedsSeed::read(view, &store)?);
+        let (feeds, stream, _) = start_feeds(FeedsSeed::read(view, &store)?);
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let node = runtime.block_on(feeds.subscribe(Topic::Node, None));
+        let node = node.map_err(|refusal| anyhow::anyhow!("subscribe to node: {refusal:?}"))?;
         let config = WorkerConfig { genesis: genesis.clone(), genesis_writes, store: store.clone(), key: None };
         let blocks = BlockWorker::start(config)?;
         let (history, _) = start_history(HistoryWriter::new(store)?);
@@ -110,7 +118,19 @@ impl Venue {
         };
         let sequencer = Sequencer::new(engine, journal, receiver, control.clone(), outputs, times);
         let sequencer = std::thread::spawn(move || sequencer.run());
-        Ok(Venue { genesis, control, inbox, published, blocks, durable_at, sequencer, nonce: 0, messages: 0, incident: 0 })
+        Ok(Venue {
+            genesis,
+            control,
+            inbox,
+            published,
+            node,
+            blocks,
+            durable_at,
+            sequencer,
+            nonce: 0,
+            messages: 0,
+            incident: 0,
+        })
     }
 
     /// Queues a command; waits while too many wait before it.
@@ -229,22 +249,28 @@ impl Venue {
         Ok(())
     }
 
-    /// Milliseconds from the detection to the record's durability, and to HALTED in the published view.
-    fn lose(&mut self) -> Result<(f64, f64)> {
+    /// Milliseconds from the detection to the record's durability, to HALTED in the published view, and to who listens.
+    fn lose(&mut self) -> Result<[f64; 3]> {
         self.incident += 1;
-        let halted = || self.published.phase().incident == IncidentId(self.incident);
+        while self.node.try_next().map_err(closed)?.is_some() {}
+        let (mut published, mut told) = (None, None);
         let start = Instant::now();
         self.control.halt.report(LossReasons::of(LossReason::OracleStale), &self.control.clock);
-        while !halted() {
+        while published.is_none() || told.is_none() {
             ensure!(start.elapsed() < PATIENCE, "no record of the loss");
             std::thread::sleep(Duration::from_micros(200));
+            if published.is_none() && self.published.phase().incident == IncidentId(self.incident) {
+                published = Some(Instant::now());
+            }
+            if told.is_none() && self.node.try_next().map_err(closed)?.is_some() {
+                told = Some(Instant::now());
+            }
         }
-        let announced = start.elapsed();
-        let durable =
-            self.durable_at.lock().unwrap_or_else(|e| e.into_inner()).take().context("announced before it was durable")?;
+        let durable = self.durable_at.lock().unwrap_or_else(|e| e.into_inner()).take();
         ensure!(self.published.read(|view| view.orders().open_count()) == 0, "an order is left");
-        let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        Ok((ms(durable.duration_since(start)), ms(announced)))
+        let times = [durable, published, told].map(|at| at.map(|at| at.duration_since(start).as_secs_f64() * 1e3));
+        let [Some(durable), Some(published), Some(told)] = times else { anyhow::bail!("announced before it was durable") };
+        Ok([durable, published, told])
     }
 
     fn reopen(&mut self) -> Result<()> {

@@ -211,6 +211,19 @@ impl Book {
         Some(order)
     }
 
+    /// Removes every order at once, without taking the book apart order by order.
+    pub fn clear(&mut self) {
+        // Handles go stale: of what left before, they are.
+        self.nodes.iter_mut().for_each(|node| node.generation = node.generation.wrapping_add(node.generation % 2));
+        self.nodes.release_all();
+        self.levels.release_all();
+        for half in [&mut self.bids, &mut self.asks] {
+            half.index.clear();
+            half.best = NIL;
+        }
+        self.len = 0;
+    }
+
     /// Matches `qty` against the other side, without any policy, down to `limit`, and commits. Returns what is left of `qty`.
     /// For workloads without accounts (`keel bench book`) and for the reference test; the engine plans its own matches.
     pub fn take(&mut self, side: Side, limit: Price, qty: Qty, mut on_match: impl FnMut(Match)) -> Qty {

@@ -35,6 +35,17 @@ impl<T> Slab<T> {
         self.free.push(slot);
     }
 
+    /// Gives every slot back; the first is reused first. What it held is still there.
+    pub fn release_all(&mut self) {
+        self.free.clear();
+        self.free.extend((0..self.items.len() as u32).rev());
+    }
+
+    /// What every slot holds, those that were given back too.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.items.iter_mut()
+    }
+
     pub fn get(&self, slot: u32) -> Option<&T> {
         self.items.get(slot as usize)
     }

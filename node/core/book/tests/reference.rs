@@ -15,6 +15,8 @@ enum Op {
     Cancel(usize),
     /// Remove and place again, with new time priority.
     Modify(usize, u64, u64),
+    /// Everything at once.
+    Clear,
 }
 
 /// (maker, taker, price, qty)
@@ -24,6 +26,7 @@ trait Matcher {
     fn place(&mut self, id: u64, side: Side, price: u64, qty: u64, rests: bool, trades: &mut Vec<Trade>);
     /// Side of the order, when it was resting.
     fn cancel(&mut self, id: u64) -> Option<Side>;
+    fn clear(&mut self);
     /// Orders of a side in priority order: (id, price, remaining).
     fn orders(&self, side: Side) -> Vec<(u64, u64, u64)>;
 }
@@ -63,6 +66,9 @@ impl Matcher for Naive {
         let at = self.orders.iter().position(|order| order.0 == id)?;
         Some(self.orders.remove(at).1)
     }
+    fn clear(&mut self) {
+        self.orders.clear();
+    }
     fn orders(&self, side: Side) -> Vec<(u64, u64, u64)> {
         self.sorted(side).into_iter().map(|order| (order.0, order.2, order.3)).collect()
     }
@@ -84,6 +90,10 @@ impl Matcher for Real {
     fn cancel(&mut self, id: u64) -> Option<Side> {
         self.book.remove(*self.handles.get(&id)?).map(|order| order.side)
     }
+    fn clear(&mut self) {
+        // The handles are kept: later cancels try them all.
+        self.book.clear();
+    }
     fn orders(&self, side: Side) -> Vec<(u64, u64, u64)> {
         self.book.makers(side).map(|order| (order.key, order.price.0, order.remaining.0)).collect()
     }
@@ -99,6 +109,7 @@ fn run(matcher: &mut dyn Matcher, ops: &[Op]) -> Vec<Trade> {
             Op::Cancel(n) => {
                 matcher.cancel((n % (i + 1)) as u64);
             }
+            Op::Clear => matcher.clear(),
             Op::Modify(n, price, qty) => {
                 let target = (n % (i + 1)) as u64;
                 if let Some(side) = matcher.cancel(target) {
@@ -113,10 +124,11 @@ fn run(matcher: &mut dyn Matcher, ops: &[Op]) -> Vec<Trade> {
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let side = prop_oneof![Just(Side::Buy), Just(Side::Sell)];
     let op = prop_oneof![
-        6 => (side.clone(), 90u64..110, 1u64..20).prop_map(|(side, price, qty)| Op::Gtc(side, price, qty)),
-        2 => (side, 90u64..110, 1u64..40).prop_map(|(side, price, qty)| Op::Ioc(side, price, qty)),
-        3 => any::<usize>().prop_map(Op::Cancel),
-        2 => (any::<usize>(), 90u64..110, 1u64..20).prop_map(|(n, price, qty)| Op::Modify(n, price, qty)),
+        60 => (side.clone(), 90u64..110, 1u64..20).prop_map(|(side, price, qty)| Op::Gtc(side, price, qty)),
+        20 => (side, 90u64..110, 1u64..40).prop_map(|(side, price, qty)| Op::Ioc(side, price, qty)),
+        30 => any::<usize>().prop_map(Op::Cancel),
+        1 => Just(Op::Clear),
+        20 => (any::<usize>(), 90u64..110, 1u64..20).prop_map(|(n, price, qty)| Op::Modify(n, price, qty)),
     ];
     proptest::collection::vec(op, 1..400)
 }
@@ -154,6 +166,19 @@ fn a_handle_is_stale_once_its_slot_is_reused() {
     let second = book.insert(Side::Buy, Price(100), Qty(1), 2);
     assert_eq!(book.remove(first), None);
     assert_eq!(book.get(second).map(|order| order.key), Some(2));
+}
+
+#[test]
+fn a_handle_is_stale_once_the_book_was_cleared() {
+    let mut book = Book::new();
+    let left = book.insert(Side::Buy, Price(99), Qty(1), 1);
+    let handles = [book.insert(Side::Buy, Price(100), Qty(1), 2), book.insert(Side::Sell, Price(101), Qty(1), 3)];
+    book.remove(left);
+    book.clear();
+    assert!(book.is_empty() && book.best_price(Side::Buy).is_none() && book.best_price(Side::Sell).is_none());
+    let again = [4, 5, 6].map(|key| book.insert(Side::Sell, Price(100), Qty(1), key));
+    assert_eq!([left, handles[0], handles[1]].map(|handle| book.get(handle)), [None; 3]);
+    assert_eq!(again.map(|handle| book.get(handle).map(|order| order.key)), [4, 5, 6].map(Some));
 }
 
 #[test]

@@ -149,6 +149,12 @@ impl Account {
         }
     }
 
+    /// It has no open order any more.
+    pub fn clear_orders(&mut self) {
+        self.orders.clear();
+        self.client_ids.clear();
+    }
+
     pub fn remove_order(&mut self, hash: &MessageHash, client_id: u128, slot: u32) {
         self.orders.remove(&(part(hash), slot));
         if client_id != 0 {

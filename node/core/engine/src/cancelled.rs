@@ -211,16 +211,12 @@ impl Cancelled {
 }
 
 impl Engine {
-    /// Stages what is about to be cancelled: every order is one that a user placed, the engine's own never rest.
+    /// Stages a page of what is about to be cancelled: every order is one that a user placed, the engine's own never rest.
     pub(crate) fn keep_cancelled(&mut self, slots: &[u32], incident: IncidentId) {
-        let (orders, ts) = (&self.orders, self.now.ts);
-        let page = |slots: &[u32]| {
-            let mut page = Page::new(incident, ts);
-            page.orders.extend(slots.iter().map(|slot| Some(CancelledOrder::of(orders.get(*slot)))));
-            page.left = slots.len();
-            page
-        };
-        self.plan.cancelled = slots.chunks(ORDERS_PER_PAGE).map(page).collect();
+        let mut page = Page::new(incident, self.now.ts);
+        page.orders.extend(slots.iter().map(|slot| Some(CancelledOrder::of(self.orders.get(*slot)))));
+        page.left = slots.len();
+        self.plan.cancelled.push(page);
     }
 }
 

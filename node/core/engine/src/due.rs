@@ -56,6 +56,16 @@ impl Due {
         }
     }
 
+    /// No order is open any more.
+    pub fn clear_orders(&mut self) {
+        self.expiries.clear();
+        for market in &mut self.triggers {
+            market.above.clear();
+            market.below.clear();
+            market.fired.clear();
+        }
+    }
+
     pub fn set_mark(&mut self, market: MarketId, mark: Price) {
         self.triggers[usize::from(market.0)].set_mark(mark);
     }

@@ -101,6 +101,9 @@ pub(crate) struct Plan {
     pub switch: Option<(u32, Ts)>,
     /// No account has a dead man's switch any more.
     pub switches_cleared: bool,
+    /// No order is open any more: what the books, the accounts and the indices have of orders goes at once. The plan then holds neither
+    /// a changed order nor a new one, and every account that had orders is among the staged [Holdings], without them.
+    pub orders_cleared: bool,
     /// What an incident cancels.
     pub cancelled: Vec<Page>,
     /// Of what one has cancelled, what is placed again.
@@ -350,6 +353,9 @@ impl Engine {
         for (_, _, order) in self.orders.changes() {
             self.section_hashes.book_changed(order.market);
         }
+        if self.plan.orders_cleared {
+            (0..self.books.len()).for_each(|market| self.section_hashes.book_changed(MarketId(market as u16)));
+        }
         for (account, ..) in self.holdings.changes() {
             self.section_hashes.account_changed(account);
         }
@@ -398,6 +404,9 @@ impl Engine {
 
     /// Brings books and indices in line with the staged orders.
     fn install_orders(&mut self) {
+        if self.plan.orders_cleared {
+            return self.clear_orders();
+        }
         // First: slots freed below would hide it.
         let reused = self.plan.orders_new.iter().zip(self.orders_free.iter().rev());
         let reused = reused.take_while(|(new, free)| new == free).count();
@@ -423,6 +432,16 @@ impl Engine {
                 self.due.add_order(&after, slot);
             }
         }
+    }
+
+    fn clear_orders(&mut self) {
+        for (account, ..) in self.holdings.changes() {
+            self.accounts.get_mut(account).clear_orders();
+        }
+        self.books.iter_mut().for_each(Book::clear);
+        self.due.clear_orders();
+        self.orders.remove_all();
+        self.orders_free.clear();
     }
 
     /// `before`: the open order the slot held.

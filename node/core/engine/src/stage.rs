@@ -111,6 +111,13 @@ impl<T: Clone> Staged<T> {
         self.copy_of.truncate(self.base.len());
     }
 
+    /// Empties the list at once; nothing may be staged.
+    pub fn remove_all(&mut self) {
+        assert!(self.touched.is_empty(), "a list is emptied under what is staged");
+        self.base.clear();
+        self.copy_of.clear();
+    }
+
     /// Makes what is staged stay.
     pub fn install(&mut self) {
         for (copy, index) in self.touched.drain(..).enumerate() {

@@ -113,6 +113,11 @@ impl MarketHolding {
         (self.open_buy > 0 && self.buy_price_max > mark) || (self.open_sell > 0 && self.sell_price_min < mark)
     }
 
+    /// The same without any open order.
+    pub fn without_orders(&self) -> MarketHolding {
+        MarketHolding { position: self.position, listed: self.listed, ..MarketHolding::default() }
+    }
+
     /// Nothing held, nothing open: no part in margin.
     pub fn is_idle(&self) -> bool {
         self.position.size == 0 && self.open_buy == 0 && self.open_sell == 0
@@ -161,6 +166,17 @@ impl Holdings {
     /// As [Holdings::market].
     pub fn market_mut(&mut self, market: MarketId) -> &mut MarketHolding {
         &mut self.markets[usize::from(market.0)]
+    }
+
+    /// Whether an order is open, in any market.
+    pub fn has_orders(&self) -> bool {
+        self.markets.iter().any(|market| market.orders > 0)
+    }
+
+    /// The account has no open order any more, in any market: nothing is set aside, nothing is open.
+    pub fn clear_orders(&mut self) {
+        self.balances.iter_mut().for_each(|balance| balance.reserved = 0);
+        self.markets.iter_mut().for_each(|market| *market = market.without_orders());
     }
 
     /// Adds to a balance; negative takes away.

@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// Orders that ended and are still answered from memory; older ones are in the store's history. 100,000 x about 250 bytes.
 pub const ENDED_ORDERS_MAX: usize = 100_000;
+/// Safe-mode records whose orders are answered from memory: an incident may be entered again while it reopens.
+const SWEEPS_MAX: usize = 4;
 
 /// An order as it was last heard of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,29 +33,49 @@ pub struct Orders {
     ended_by_client_id: HashMap<(Address, u128), MessageHash>,
     /// Oldest first; the same orders as `ended`.
     ended_order: VecDeque<MessageHash>,
+    /// What safe mode ended, oldest first: at most [SWEEPS_MAX], and [ENDED_ORDERS_MAX] orders or the newest alone.
+    sweeps: VecDeque<Sweep>,
+}
+
+/// What was open when a safe-mode record ended all of it, as it was then.
+#[derive(Clone, Debug)]
+struct Sweep {
+    orders: HashMap<MessageHash, OrderView>,
+    by_client_id: HashMap<(Address, u128), MessageHash>,
+    incident: IncidentId,
+    at: (Seq, Ts),
+}
+
+impl Sweep {
+    /// As its last event has it.
+    fn get(&self, order: MessageHash) -> Option<OrderView> {
+        let update = self.orders.get(&order)?.update;
+        let (state, reason, initiator) = (OrderState::Cancelled, Reason::SafeMode, Initiator::SafeMode);
+        let update = OrderUpdate { state, reason, initiator, incident: self.incident, ..update };
+        Some(OrderView { update, at: Some(self.at) })
+    }
 }
 
 impl Orders {
     pub(crate) fn new(markets: usize) -> Orders {
-        Orders {
-            books: vec![Book::default(); markets],
-            // Growing under a mass cancel would take longer than the cancels.
-            ended: HashMap::with_capacity(ENDED_ORDERS_MAX),
-            ended_order: VecDeque::with_capacity(ENDED_ORDERS_MAX),
-            ..Orders::default()
-        }
+        Orders { books: vec![Book::default(); markets], ..Orders::default() }
     }
 
     /// Open, or ended lately.
-    pub fn get(&self, order: MessageHash) -> Option<&OrderView> {
-        self.open.get(&order).or_else(|| self.ended.get(&order))
+    pub fn get(&self, order: MessageHash) -> Option<OrderView> {
+        let kept = self.open.get(&order).or_else(|| self.ended.get(&order)).copied();
+        kept.or_else(|| self.sweeps.iter().find_map(|sweep| sweep.get(order)))
     }
 
     /// By the client's own id: the live order that bears it, else the last one that did.
-    pub fn by_client_id(&self, account: Address, client_id: u128) -> Option<&OrderView> {
+    pub fn by_client_id(&self, account: Address, client_id: u128) -> Option<OrderView> {
         let key = (account, client_id);
-        let hash = self.by_client_id.get(&key).or_else(|| self.ended_by_client_id.get(&key))?;
-        self.get(*hash)
+        if let Some(hash) = self.by_client_id.get(&key) {
+            return self.get(*hash);
+        }
+        let ended = self.ended_by_client_id.get(&key).and_then(|hash| self.ended.get(hash)).copied();
+        let swept = self.sweeps.iter().filter_map(|sweep| sweep.get(*sweep.by_client_id.get(&key)?));
+        ended.into_iter().chain(swept).max_by_key(|order| order.at)
     }
 
     /// The account's open orders, by hash.
@@ -92,20 +114,21 @@ impl Orders {
         }
     }
 
-    /// Every open order ends, as safe mode has it: what a hundred thousand of them leave is not taken apart one by one. Panics if they are
-    /// not exactly those that are open.
-    pub(crate) fn end_all(&mut self, updates: impl Iterator<Item = OrderUpdate>, at: (Seq, Ts)) {
-        let mut ended = 0;
-        for update in updates {
-            assert!(self.open.contains_key(&update.order), "safe mode ended an order that was not open");
-            self.remember_ended(OrderView { update, at: Some(at) });
-            ended += 1;
-        }
-        assert_eq!(ended, self.open.len(), "safe mode left an order open");
-        self.open.clear();
+    /// Every open order ends, as a safe-mode record has it: what a hundred thousand of them leave is set aside whole. Panics if that record
+    /// cancelled another number of them.
+    pub(crate) fn end_all(&mut self, incident: IncidentId, cancelled: u32, at: (Seq, Ts)) {
+        assert_eq!(cancelled as usize, self.open.len(), "safe mode cancels what is open");
+        let (orders, by_client_id) = (std::mem::take(&mut self.open), std::mem::take(&mut self.by_client_id));
         self.by_account.clear();
-        self.by_client_id.clear();
         self.books.iter_mut().for_each(|book| *book = Book::default());
+        if orders.is_empty() {
+            return;
+        }
+        self.sweeps.push_back(Sweep { orders, by_client_id, incident, at });
+        let kept = |sweeps: &VecDeque<Sweep>| sweeps.iter().map(|sweep| sweep.orders.len()).sum::<usize>();
+        while self.sweeps.len() > SWEEPS_MAX || (self.sweeps.len() > 1 && kept(&self.sweeps) > ENDED_ORDERS_MAX) {
+            self.sweeps.pop_front();
+        }
     }
 
     fn insert_open(&mut self, view: OrderView) {

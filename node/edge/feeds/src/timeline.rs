@@ -50,10 +50,16 @@ impl Timeline {
     /// Takes one command in.
     pub(crate) fn apply(&mut self, executed: &Executed, ts: Ts) {
         let last = *self.steps.back().expect("never empty");
+        let mut by_market = BTreeMap::new();
         for event in &executed.events {
             let change = match *event {
+                Event::Order(ref update) if update.initiator == Initiator::SafeMode => {
+                    *by_market.entry(update.market).or_default() += 1;
+                    continue;
+                }
+                // Behind the orders it counts.
                 Event::SafeModeEntered { incident, reasons, cancelled } => {
-                    self.lost(incident, &executed.events);
+                    self.lost(incident, &by_market);
                     PhaseStep { change: PhaseChange::Lost { cancelled }, phase: Phase::Halted, incident, reasons, ..last }
                 }
                 Event::PhaseChanged { to, .. } if to != Phase::Halted => {
@@ -70,16 +76,12 @@ impl Timeline {
     }
 
     /// A relapse adds to its incident.
-    fn lost(&mut self, incident: IncidentId, events: &[Event]) {
+    fn lost(&mut self, incident: IncidentId, by_market: &BTreeMap<MarketId, u32>) {
         if self.incident != incident {
             (self.incident, self.cancelled) = (incident, BTreeMap::new());
         }
-        for event in events {
-            if let Event::Order(update) = event
-                && update.initiator == Initiator::SafeMode
-            {
-                *self.cancelled.entry(update.market).or_default() += 1;
-            }
+        for (market, cancelled) in by_market {
+            *self.cancelled.entry(*market).or_default() += cancelled;
         }
     }
 

@@ -176,13 +176,7 @@ impl View {
             self.at.ts = released.ts;
             executed.writes.iter().for_each(|write| self.state.write(write));
             let halts = matches!(executed.command, Command::EnterSafeMode(_));
-            if halts {
-                let orders = executed.events.iter().filter_map(|event| match event {
-                    Event::Order(update) => Some(*update),
-                    _ => None,
-                });
-                self.orders.end_all(orders, (executed.seq, released.ts));
-            }
+            // Its orders end together, by the event that counts them.
             for event in executed.events.iter().filter(|event| !halts || !matches!(event, Event::Order(_))) {
                 self.event(event, executed, released.ts);
             }
@@ -207,7 +201,10 @@ impl View {
             }
             (Event::PriceHeld { market, .. }, _) => drop(self.held.insert(*market)),
             (Event::Price { market, .. }, _) => drop(self.held.remove(market)),
-            (Event::SafeModeEntered { .. }, _) => self.post_only_until = Ts(0),
+            (Event::SafeModeEntered { incident, cancelled, .. }, _) => {
+                self.post_only_until = Ts(0);
+                self.orders.end_all(*incident, *cancelled, (seq, ts));
+            }
             (Event::PhaseChanged { .. }, Command::SetPhase(set)) => self.post_only_until = set.post_only_until,
             _ => {}
         }

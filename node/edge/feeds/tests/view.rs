@@ -1,7 +1,7 @@
 //! The published view against the engine that it publishes.
 mod story;
 
-use keel_feeds::{PhaseChange, Published, TIMELINE_STEPS_MAX, View, start_history, start_releaser};
+use keel_feeds::{OrderView, PhaseChange, Published, TIMELINE_STEPS_MAX, View, start_history, start_releaser};
 use keel_ingress::KeyDirectory;
 use keel_ingress::queue::Answer;
 use keel_store::{HistoryWriter, Store};
@@ -58,6 +58,12 @@ fn a_view_that_followed_the_stream_is_the_view_of_a_fresh_dump() {
             commands.push(Command::Tick);
             let released = story.execute(commands);
             view.apply(&released);
+            let ended = released.executed.iter().filter(|e| matches!(e.command, Command::EnterSafeMode(_)));
+            for (executed, event) in ended.flat_map(|e| e.events.iter().map(move |event| (e, event))) {
+                let Event::Order(update) = event else { continue };
+                let told = OrderView { update: *update, at: Some((executed.seq, released.ts)) };
+                assert_eq!(view.orders().get(update.order), Some(told), "what safe mode ended is shown as its event has it");
+            }
             let events = released.executed.iter().flat_map(|e| &e.events);
             fills += events.clone().filter(|event| matches!(event, Event::Fill(_))).count();
             incidents += events.filter(|event| matches!(event, Event::SafeModeEntered { .. })).count();
@@ -102,6 +108,51 @@ fn ended_orders_are_found_by_hash_and_by_client_id() {
     assert!(ended.at.is_some());
     assert!(view.open_orders(account(1), None).is_empty());
     assert_eq!(view.orders().book(MarketId(0)).expect("listed").best(Side::Buy), None);
+}
+
+/// Orders with client id 77: one its owner cancelled, then one that each of two incidents cancelled, then a live one.
+#[test]
+fn a_client_id_names_the_last_order_that_bore_it_whatever_ended_it() {
+    let mut story = Story::new(9);
+    let mut view = View::of_engine(Arc::new(story.genesis.clone()), &story.engine);
+    let opening = story.opening();
+    view.apply(&story.execute(opening));
+    let run = |view: &mut View, story: &mut Story, command| view.apply(&story.execute(vec![command]));
+    let mut hashes = vec![];
+    for n in 0..4 {
+        let Command::Place(mut order) = story.place(account(1)) else { unreachable!("a place") };
+        (order.market, order.side, order.price) = (MarketId(0), Side::Buy, Price(95 * UNIT));
+        (order.time_in_force, order.client_id, order.size) = (TimeInForce::Gtc, 77, Qty(UNIT));
+        (order.order_type, order.reduce_only, order.trigger_price) = (OrderType::Limit, false, Price(0));
+        run(&mut view, &mut story, Command::Place(order));
+        hashes.push(order.signed.hash);
+        let live = view.orders().by_client_id(account(1), 77).expect("it rests").update;
+        assert_eq!((live.order, live.state), (hashes[n], OrderState::Open));
+        let incident = match n {
+            0 => {
+                let (signed, order) = (story.signed(account(1)), hashes[0]);
+                run(&mut view, &mut story, Command::Cancel(CancelOrder { signed, order, client_id: 0 }));
+                IncidentId(0)
+            }
+            3 => continue,
+            _ => {
+                let (incident, reasons) = (IncidentId(n as u32), LossReasons::of(LossReason::OracleStale));
+                let observed_ts = view.at().ts;
+                run(&mut view, &mut story, Command::EnterSafeMode(EnterSafeMode { incident, reasons, observed_ts }));
+                for phase in [Phase::ReadOnly, Phase::Spot, Phase::ReduceOnly, Phase::Open] {
+                    let (post_only_until, integrity_report) = (Ts(0), Bytes32([1; 32]));
+                    let step = SetPhase { incident, phase, post_only_until, integrity_report };
+                    run(&mut view, &mut story, Command::SetPhase(step));
+                }
+                incident
+            }
+        };
+        let ended = view.orders().by_client_id(account(1), 77).expect("it is remembered").update;
+        assert_eq!((ended.order, ended.state, ended.incident), (hashes[n], OrderState::Cancelled, incident));
+        assert!(view.open_orders(account(1), None).is_empty());
+    }
+    let incidents = hashes.iter().map(|hash| view.orders().get(*hash).expect("all are remembered").update.incident.0);
+    assert_eq!(incidents.collect::<Vec<_>>(), [0, 1, 2, 0]);
 }
 
 #[test]

@@ -75,8 +75,8 @@ fn get_order(shared: &Shared, params: &Params<'_>) -> Result<Value, RpcError> {
     let name = fields.order()?;
     fields.finish()?;
     let found = shared.published.read(|view| match name {
-        OrderName::Hash(hash) => view.orders().get(hash).copied(),
-        OrderName::ClientId(id) => view.orders().by_client_id(account, id).copied(),
+        OrderName::Hash(hash) => view.orders().get(hash),
+        OrderName::ClientId(id) => view.orders().by_client_id(account, id),
     });
     let stored = |hash| -> Result<Option<OrderView>, RpcError> {
         let row = shared.store.order(hash)?;

@@ -315,7 +315,7 @@ pub(crate) fn tell_of_order(
                 OrderName::Hash(hash) => view.orders().get(hash),
                 OrderName::ClientId(id) => view.orders().by_client_id(account, id),
             };
-            found.filter(|order| order.update.account == account).map(|order| order_json(&shared.genesis, order))
+            found.filter(|order| order.update.account == account).map(|order| order_json(&shared.genesis, &order))
         });
     }
     result

@@ -1,5 +1,6 @@
 use super::cancel::Ending;
 use crate::Engine;
+use crate::cancelled::ORDERS_PER_PAGE;
 use crate::engine::Grace;
 use keel_types::*;
 
@@ -58,7 +59,30 @@ impl Engine {
 
     /// In (market, side, price, time) order: market by number, buys before sells, rising price, then the queue. An untriggered order
     /// stands at its limit price, a market type without a worst price at 0.
+    ///
+    /// Staged is what every order says as it goes, and every account without orders; that none is left is one word of the plan
+    /// ([crate::engine::Plan::orders_cleared]), not an entry for each: a hundred thousand of them end within the time of a loss.
     fn cancel_everything(&mut self, ending: Ending) -> u32 {
+        let slots = self.orders_in_order();
+        self.plan.orders_cleared = true;
+        self.plan.events.reserve(slots.len() + 2);
+        for page in slots.chunks(ORDERS_PER_PAGE) {
+            self.keep_cancelled(page, ending.incident);
+            for slot in page {
+                self.checkpoint();
+                let order = self.orders.get(*slot);
+                assert!(order.is_open(), "safe mode cancels an order that is not open");
+                let account = order.account;
+                if self.holdings.get(account).has_orders() {
+                    self.holdings.edit(account).clear_orders();
+                }
+                self.order_event(*slot, OrderState::Cancelled, ending);
+            }
+        }
+        slots.len() as u32
+    }
+
+    fn orders_in_order(&self) -> Vec<u32> {
         let mut slots = Vec::with_capacity(self.open_orders());
         for (i, book) in self.books.iter().enumerate() {
             let from = slots.len();
@@ -68,18 +92,14 @@ impl Engine {
             let resting = slots.len();
             slots.extend(self.due.untriggered_of(MarketId(i as u16)));
             if slots.len() > resting {
-                slots[from..].sort_unstable_by_key(|slot| {
-                    let order = self.orders.get(*slot);
-                    (order.side, order.price, order.turn)
-                });
+                let orders = slots.drain(from..).map(|slot| (slot, self.orders.get(slot)));
+                let mut keyed: Vec<_> = orders.map(|(slot, o)| (o.side, o.price, o.turn, slot)).collect();
+                // Not the unstable sort: this one finds that those of the book stand in order already.
+                keyed.sort();
+                slots.extend(keyed.into_iter().map(|(.., slot)| slot));
             }
         }
-        self.plan.events.reserve(slots.len() + 2);
-        self.keep_cancelled(&slots, ending.incident);
-        for slot in &slots {
-            self.cancel_order(*slot, ending);
-        }
-        slots.len() as u32
+        slots
     }
 
     fn note_marks(&mut self) {

@@ -32,9 +32,21 @@ impl Touched {
         let mut touched = Touched::default();
         for executed in &released.executed {
             let at = (executed.seq, released.ts);
+            let halts = matches!(executed.command, Command::EnterSafeMode(_));
+            if halts {
+                touched.every_level(view);
+            }
             for event in &executed.events {
                 match event {
-                    Event::Order(update) => touched.order(update, at, view, &watched),
+                    Event::Order(update) => {
+                        if !halts {
+                            touched.levels_of(update, view);
+                        }
+                        if watched(&update.account) {
+                            let order = OrderView { update: *update, at: Some(at) };
+                            touched.accounts.entry(update.account).or_default().orders.push(order);
+                        }
+                    }
                     Event::Fill(fill) => touched.fill(fill, at, &watched),
                     Event::Price { market, .. } | Event::Funding { market, .. } => {
                         touched.marks.insert(*market);
@@ -47,16 +59,24 @@ impl Touched {
         touched
     }
 
-    fn order(&mut self, update: &OrderUpdate, at: (Seq, Ts), view: &View, watched: &impl Fn(&Address) -> bool) {
+    /// Where an order was, and where it is.
+    fn levels_of(&mut self, update: &OrderUpdate, view: &View) {
         let market = update.market;
         let before = view.orders().get(update.order).map(|order| order.update.price);
         for price in before.into_iter().chain([update.price]) {
             let was = || view.orders().book(market).map_or(Level::default(), |book| book.level(update.side, price));
             self.levels.entry((market, update.side, price)).or_insert_with(was);
         }
-        if watched(&update.account) {
-            let order = OrderView { update: *update, at: Some(at) };
-            self.accounts.entry(update.account).or_default().orders.push(order);
+    }
+
+    /// Safe mode leaves no level: there are fewer of them than of its orders.
+    fn every_level(&mut self, view: &View) {
+        for market in (0..view.genesis().markets.len()).map(|i| MarketId(i as u16)) {
+            let Some(book) = view.orders().book(market) else { continue };
+            for side in [Side::Buy, Side::Sell] {
+                let levels = book.levels(side, usize::MAX).into_iter();
+                self.levels.extend(levels.map(|(price, level)| ((market, side, price), level)));
+            }
         }
     }
 

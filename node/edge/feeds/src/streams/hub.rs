@@ -171,6 +171,12 @@ impl Hub {
         }
         let touched = Touched::by(released, &self.view, |account| self.watched.contains_key(account));
         self.view.apply(released);
+        // First: who waits for news of a halt does not wait for what it leaves in the other streams.
+        let executed = released.executed.iter();
+        let steps: Vec<_> = executed.flat_map(|executed| IncidentStep::of(executed, released.ts)).collect();
+        if !steps.is_empty() {
+            self.publish(Topic::Node, node(&self.view, steps));
+        }
         for event in released.executed.iter().flat_map(|executed| &executed.events) {
             match event {
                 Event::Fill(fill) => self.markets[usize::from(fill.market.0)].fill(fill, released.ts),
@@ -188,11 +194,6 @@ impl Hub {
             booked.into_iter().chain(trades.into_keys()).chain(marks).chain(positions).collect();
         tickers.into_iter().for_each(|market| self.ticker(market));
         accounts.into_iter().for_each(|(account, told)| self.account(account, told));
-        let executed = released.executed.iter();
-        let steps: Vec<_> = executed.flat_map(|executed| IncidentStep::of(executed, released.ts)).collect();
-        if !steps.is_empty() {
-            self.publish(Topic::Node, node(&self.view, steps));
-        }
     }
 
     /// Puts a change into its stream, if there is such a stream.
