@@ -238,21 +238,20 @@ impl World {
         let integrity = self.integrity.clone();
         integrity.running(incident, parts.control.clock.now());
         let run = move || {
-            let verdict = gate::run(&parts, incident);
+            let mut verdict = gate::run(&parts, incident);
+            if let Verdict::Passed(report) = &verdict
+                && let Err(error) = write_report(&folder, report)
+            {
+                tracing::error!(%error, "the integrity report cannot be written");
+                verdict = Verdict::NotYet("the report cannot be written".into());
+            }
             integrity.said(incident, parts.control.clock.now(), &verdict);
             let gate = match verdict {
-                Verdict::Passed(report) => match write_report(&folder, &report) {
-                    Ok(path) => {
-                        tracing::info!(path = %path.display(), hash = report.hash, "integrity gate passed");
-                        recorder.found(incident, GateFound::Passed, "", serde_json::to_value(&report).ok());
-                        Gate::Passed(report.hash_bytes())
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "the integrity report cannot be written");
-                        recorder.found(incident, GateFound::NotYet, "the report cannot be written", None);
-                        Gate::NotYet
-                    }
-                },
+                Verdict::Passed(report) => {
+                    tracing::info!(seq = report.seq, hash = report.hash, "integrity gate passed");
+                    recorder.found(incident, GateFound::Passed, "", serde_json::to_value(&report).ok());
+                    Gate::Passed(report.hash_bytes())
+                }
                 Verdict::NotYet(why) => {
                     tracing::warn!(why, "the integrity gate could not be established");
                     recorder.found(incident, GateFound::NotYet, &why, None);
@@ -273,8 +272,6 @@ impl World {
     }
 }
 
-fn write_report(folder: &Path, report: &gate::Report) -> Result<PathBuf> {
-    let path = folder.join(format!("integrity-{}-{}.json", report.incident, report.seq));
-    write_durably(&path, report)?;
-    Ok(path)
+fn write_report(folder: &Path, report: &gate::Report) -> Result<()> {
+    write_durably(&folder.join(format!("integrity-{}-{}.json", report.incident, report.seq)), report)
 }
