@@ -5,6 +5,7 @@
 mod devnet;
 mod load;
 mod process;
+mod route;
 mod tls;
 mod trader;
 mod world;
@@ -12,9 +13,10 @@ mod world;
 pub use devnet::{Devnet, DevnetAccount};
 pub use load::{Load, Sent};
 pub use process::{Child, free_port, keel_binary, root, run_keel};
+pub use route::Route;
 pub use tls::TlsFront;
 pub use trader::{Ack, Trader, call};
-pub use world::{Node, NodeOptions, World, anvil_binary};
+pub use world::{Fork, Node, NodeOptions, World, anvil_binary};
 
 use std::time::{Duration, Instant};
 

@@ -34,6 +34,12 @@ pub struct NodeOptions {
     pub sets: Vec<String>,
 }
 
+/// A second L1 with the first one's past, which goes its own way.
+pub struct Fork {
+    pub l1: Child,
+    pub port: u16,
+}
+
 /// A running node.
 pub struct Node {
     pub process: Child,
@@ -60,11 +66,8 @@ impl World {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let genesis = World::genesis();
         let l1_port = free_port();
-        let l1 = start_l1(l1_port, dir.path());
+        let l1 = start_l1(l1_port, &dir.path().join("anvil.log"), &[]);
         let endpoint = format!("http://127.0.0.1:{l1_port}");
-        wait_for("anvil", START_TIMEOUT, || {
-            matches!(l1_call(l1_port, "eth_blockNumber", json!([])), Ack::Done(_)).then_some(())
-        });
         let settings = vec![format!("settlement.endpoint={endpoint}")];
         let world = World { genesis, dir, l1, l1_port, settings, publisher: None, certificate: None };
         world.keel(&[&["dev", "deploy"], deploy].concat());
@@ -122,6 +125,13 @@ impl World {
         l1_call(self.l1_port, method, params)
     }
 
+    /// Parts the L1's chain here and now (anvil only).
+    pub fn fork(&self) -> Fork {
+        let (port, first) = (free_port(), format!("http://127.0.0.1:{}", self.l1_port));
+        let l1 = start_l1(port, &self.dir.path().join("fork.log"), &["--fork-url", &first, "--no-storage-caching"]);
+        Fork { l1, port }
+    }
+
     /// Starts a node on its folder in this world.
     pub fn node(&self, options: &NodeOptions) -> Node {
         let data = self.dir.path().join(&options.name);
@@ -171,6 +181,13 @@ impl World {
     }
 }
 
+impl Fork {
+    /// One call to it.
+    pub fn call(&self, method: &str, params: Value) -> Ack {
+        l1_call(self.port, method, params)
+    }
+}
+
 impl Node {
     /// Public RPC address.
     pub fn url(&self) -> String {
@@ -198,10 +215,12 @@ impl Node {
     }
 }
 
-fn start_l1(port: u16, dir: &Path) -> Child {
+fn start_l1(port: u16, log: &Path, more: &[&str]) -> Child {
     let mut command = Command::new(anvil_binary());
-    command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--block-time", "1", "--silent"]);
-    Child::spawn(&mut command, &dir.join("anvil.log"))
+    command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--block-time", "1", "--silent"]).args(more);
+    let l1 = Child::spawn(&mut command, log);
+    wait_for("anvil", START_TIMEOUT, || matches!(l1_call(port, "eth_blockNumber", json!([])), Ack::Done(_)).then_some(()));
+    l1
 }
 
 /// The development settlement layer.

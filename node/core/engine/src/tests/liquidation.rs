@@ -286,3 +286,42 @@ fn the_grace_protects_positions_as_they_stood_and_not_those_opened_in_it() {
             #24 a 1098 USDC 100 ETH; perp 100 cost 10000; AV 398 IMR 934.65 MMR 469.65"#]],
     );
 }
+
+/// Two longs of before the incident; one of them is added to in the grace, by a little.
+#[test]
+fn who_adds_to_a_position_in_the_grace_leaves_it_with_the_whole_position() {
+    check(
+        "insure 10000
+         a withdraw 8900 USDC | d withdraw 8900 USDC | a buy 95 @ 100 perp | b sell 95 @ 100 perp | d buy 95 @ 100 perp | b sell 95 @ 100 perp
+         halt OPERATOR | resume 0 | phase READ_ONLY | phase SPOT 0s | phase REDUCE_ONLY | phase OPEN
+         oracle perp 100 | d buy 1 @ 100 perp | b sell 1 @ 100 perp
+         oracle perp 96 | wait 1s | oracle perp 92.5 | due | show a | show d",
+        expect![[r#"
+            #1 0x1f credited 10000
+            #2 a withdrew 8900 as 8900000000 units, id 1
+            #3 d withdrew 8900 as 8900000000 units, id 2
+            #4 a buy 95 @ 100 perp OPEN
+            #5 fill 1 95 @ 100: maker a fee 1.9, taker b fee 4.75
+            #5 a buy 95 @ 100 perp FILLED
+            #5 b sell 95 @ 100 perp FILLED
+            #6 d buy 95 @ 100 perp OPEN
+            #7 fill 2 95 @ 100: maker d fee 1.9, taker b fee 4.75
+            #7 d buy 95 @ 100 perp FILLED
+            #7 b sell 95 @ 100 perp FILLED
+            #8 safe mode 1 OPERATOR cancelled 0
+            #8 OPEN -> HALTED
+            #9 resumed by 0
+            #10 HALTED -> READ_ONLY
+            #11 READ_ONLY -> SPOT
+            #12 SPOT -> REDUCE_ONLY
+            #13 REDUCE_ONLY -> OPEN
+            #15 d buy 1 @ 100 perp OPEN
+            #16 fill 3 1 @ 100: maker d fee 0.02, taker b fee 0.05
+            #16 d buy 1 @ 100 perp FILLED
+            #16 b sell 1 @ 100 perp FILLED
+            #20 d sell 38.4 @ 88.57 perp CANCELLED IOC_REMAINDER by ENGINE
+            #20 liquidation of d: CLOSE 40%: sell 0/38.4 perp limit 88.57; fee 0
+            #21 a 1098.1 USDC 100 ETH; perp 95 cost 9500; AV 385.6 IMR 883.14375 MMR 443.76875
+            #22 d 1098.08 USDC 100 ETH; perp 96 cost 9600; AV 378.08 IMR 892.44 MMR 448.44"#]],
+    );
+}
