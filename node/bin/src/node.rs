@@ -297,6 +297,8 @@ impl Running {
     fn abandon(self, failure: anyhow::Error, runtime: &tokio::runtime::Runtime) -> anyhow::Error {
         self.ingress.close();
         self.monitor.stop();
+        // Nothing may be executed that nobody watches, or that nobody can be told of.
+        self.control.abandon.store(true, std::sync::atomic::Ordering::Release);
         self.control.stop.store(true, std::sync::atomic::Ordering::Release);
         self.settlement.stop();
         if runtime.block_on(async { tokio::time::timeout(ABANDON_TIMEOUT, self.servers.stop()).await }).is_err() {
@@ -387,6 +389,7 @@ fn recover_node(
         reach <= journal_end,
         "recover: the store is at command {reach}, the journal ends at {journal_end}: the journal lost what was released, or the data folders do not belong together"
     );
+    shown.ensure_within(journal_end)?;
     let (snapshot, passed_over) = snapshots.newest(|header| header.seq <= reach)?;
     for error in passed_over {
         tracing::warn!(%error, "snapshot passed over");

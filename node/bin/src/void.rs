@@ -8,7 +8,7 @@ use clap::Subcommand;
 use keel_journal::{Journal, JournalReader, LocalJournal, Options};
 use keel_rpc::jwt::TokenError;
 use keel_rpc::{JwtSecret, OperatorSecrets};
-use keel_sequencer::{Clock, RecoverError, Recovered, Start, recover};
+use keel_sequencer::{RecoverError, Recovered, Start, recover};
 use keel_store::Store;
 use keel_store::snapshots::Snapshots;
 use keel_types::*;
@@ -108,11 +108,26 @@ impl Shown {
         })
     }
 
+    /// Refuses a journal that ends before what was released: it lost something.
+    pub fn ensure_within(&self, journal_end: Seq) -> Result<()> {
+        let released = self.note.unwrap_or_default();
+        ensure!(
+            released <= journal_end,
+            "recover: results up to {released} were released, the journal ends at {journal_end}: it lost what was acknowledged, or the note \
+             `released` is of another journal"
+        );
+        Ok(())
+    }
+
     /// How the record that begins with `seq` was acknowledged; `None`: to nobody, by all that is known.
     fn acknowledged(&self, seq: Seq) -> Option<String> {
         match self.note {
             None => return Some("the note `released` is missing or damaged: anything may have been".into()),
             Some(note) if note >= seq => return Some(format!("results up to {note} were released")),
+            // The note of a record is written before the next one is journaled.
+            Some(note) if note.next() < seq => {
+                return Some(format!("the note `released` is old, it ends at {note}: anything may have been"));
+            }
             Some(_) => {}
         }
         (self.store >= seq)
@@ -154,7 +169,7 @@ impl VoidCommand {
                 let operators = operators(config, &data)?;
                 let genesis = crate::genesis(&config.genesis)?;
                 let agreed = agree(&operators, &words, unix_seconds())?;
-                let last = append(&data, &genesis, &agreed, &replay, config.sequencer.accept_clock)?;
+                let last = append(&data, &genesis, &agreed, &replay)?;
                 let Agreed { void: Void { seq, reason }, record, operators: [first, second] } = agreed;
                 println!("voided: commands {seq} to {last}, record {record}, by operators {first} and {second}: {reason}");
                 println!("The next `keel run` begins with EnterSafeMode INVARIANT_BROKEN, which two operators resume.");
@@ -214,7 +229,7 @@ fn replay(genesis: &Genesis, start: Start, journal: &JournalReader) -> Result<Re
 }
 
 /// Appends the Void, durably, if all that must hold of the record holds; its last command.
-fn append(data: &DataDir, genesis: &Genesis, agreed: &Agreed, replay: &ReplayWith, accept_clock: bool) -> Result<Seq> {
+fn append(data: &DataDir, genesis: &Genesis, agreed: &Agreed, replay: &ReplayWith) -> Result<Seq> {
     let seq = agreed.void.seq;
     let mut journal = LocalJournal::open(&data.journal(), Options::default())?;
     let last = journal.reader().last()?.ok_or(Refused::Empty)?;
@@ -236,8 +251,8 @@ fn append(data: &DataDir, genesis: &Genesis, agreed: &Agreed, replay: &ReplayWit
         }
         Err(error) => return Err(error.into()),
     }
-    let clock = Clock::start(Some(last.ts), accept_clock)?;
-    let ts = Ts(clock.now().0.max(last.ts.0 + 1));
+    // As if right after it: what its time is measured by, fills that nobody heard of among them, is the time of the fault.
+    let ts = Ts(last.ts.0 + 1);
     let commands = vec![Command::Void(agreed.void.clone())];
     journal.append(&Record { prev: last.hash(), first_seq: last.last_seq().next(), ts, commands })?;
     Ok(last.last_seq())
@@ -301,7 +316,7 @@ mod tests {
         }
 
         fn append(&self, agreed: &Agreed, replay: &ReplayWith) -> Result<Seq> {
-            append(&self.data, &self.genesis, agreed, replay, true)
+            append(&self.data, &self.genesis, agreed, replay)
         }
     }
 
@@ -403,7 +418,9 @@ mod tests {
         let torn = |data: &DataDir| std::fs::write(data.path().join("released"), [3, 0, 0]).unwrap();
         let released = |data: &DataDir| drop(data.note_released(Seq(6)).unwrap());
         type Case<'a> = (&'a str, [Command; 3], u64, &'a dyn Fn(&DataDir), &'a ReplayWith, &'a str);
-        let cases: [Case<'_>; 10] = [
+        let old = |data: &DataDir| drop(data.note_released(Seq(2)).unwrap());
+        let cases: [Case<'_>; 11] = [
+            ("an old note", TICKS, 4, &old, &breaks, "was acknowledged (the note `released` is old, it ends at 2"),
             ("released", TICKS, 4, &released, &breaks, "was acknowledged (results up to 6 were released)"),
             ("no note", TICKS, 4, &missing, &breaks, "was acknowledged (the note `released` is missing"),
             ("half a note", TICKS, 4, &torn, &breaks, "was acknowledged (the note `released` is missing"),

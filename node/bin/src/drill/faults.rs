@@ -132,6 +132,15 @@ impl Drill {
         !matches!(self, Drill::Reorg | Drill::SettlementMismatch)
     }
 
+    /// Longest from the detection until it is cancelled and durable, with this few orders and an idle disk; a machine that builds beside it is
+    /// slow. Where the append hangs, its end is waited for.
+    pub fn durable_ms_max(self) -> u64 {
+        match self {
+            Drill::SlowDisk => SLOW_SYNC_US / 1_000 + 1_000,
+            _ => 1_000,
+        }
+    }
+
     /// Prepares what must stand before the network does.
     ///
     /// # Errors
@@ -445,7 +454,10 @@ impl SmallDisk {
             0 => while ballast.write_all(&[1; 4096]).is_ok() {},
             left => {
                 let room = free.checked_sub(left << 20).context("the small disk is full already")?;
-                ballast.write_all(&vec![1; room])?;
+                let piece = vec![1; 1 << 20];
+                for _ in 0..room >> 20 {
+                    ballast.write_all(&piece)?;
+                }
             }
         }
         Ok(())
@@ -458,6 +470,12 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+        unmount(&self.0);
     }
+}
+
+/// What a drill that was killed may have left mounted.
+pub fn unmount(at: &Path) {
+    // Nothing is mounted there, as a rule.
+    let _ = std::process::Command::new("umount").arg("-l").arg(at).stderr(Stdio::null()).status();
 }

@@ -18,12 +18,16 @@ use keel_types::IncidentId;
 use network::{Network, now_ms};
 use outcome::{Outcome, Promise, Seen};
 use serde_json::json;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use traders::Traders;
 
+/// File that says that a folder is a drill's, to be made anew.
+const MARK: &str = "drill";
 /// How long they trade before the fault.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// Longest it takes to note when a record was announced.
+const NOTED_MAX: Duration = Duration::from_secs(2);
 /// How long it is looked at that nothing opens.
 const WAITS: Duration = Duration::from_secs(4);
 
@@ -54,10 +58,7 @@ impl DrillCommand {
     }
 
     async fn drill(&self, config: &Config, folder: PathBuf) -> Result<()> {
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder).with_context(|| format!("make {} anew", folder.display()))?;
-        }
-        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        make_anew(&folder).with_context(|| format!("make {} anew", folder.display()))?;
         let folder = folder.canonicalize()?;
         let (outcome, report) = self.carry_out(config, folder).await?;
         match self.format {
@@ -91,7 +92,7 @@ impl DrillCommand {
         let incident = incident.context("the status has no incident")?;
         let sent = load.finish().await?;
         let seen = Seen { fault: fault.at, closed, status, note: fault.note, resting, sent, incident };
-        let report = incident::of_node(network.rpc(), incident).await?;
+        let report = announced(&network, incident, drill.reason().as_str()).await?;
         let mut outcome = Outcome::read(drill, &network, &traders, &seen, report.detail()).await?;
 
         eprintln!("{}: repairing", drill.name());
@@ -112,5 +113,49 @@ impl DrillCommand {
         // Now with how it ended.
         let report = incident::of_node(network.rpc(), incident).await?;
         Ok((outcome, report))
+    }
+}
+
+/// The report, once it tells when the record of a reason was announced: that is noted after reads have it.
+async fn announced(network: &Network, incident: IncidentId, reason: &str) -> Result<Report> {
+    let end = Instant::now() + NOTED_MAX;
+    loop {
+        let report = incident::of_node(network.rpc(), incident).await?;
+        let found = outcome::detection(report.detail(), reason);
+        if found.is_some_and(|found| !found["announced"].is_null()) || Instant::now() > end {
+            return Ok(report);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Never a folder that is somebody else's.
+fn make_anew(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        let is_empty = std::fs::read_dir(folder)?.next().is_none();
+        ensure!(is_empty || folder.join(MARK).is_file(), "it is not empty, and not of a drill: nothing was touched");
+        faults::unmount(&folder.join("node"));
+        std::fs::remove_dir_all(folder)?;
+    }
+    std::fs::create_dir_all(folder)?;
+    Ok(std::fs::write(folder.join(MARK), "made anew by each keel drill\n")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_folder_of_a_drill_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a");
+        make_anew(&folder).unwrap();
+        std::fs::write(folder.join("node.log"), "of the last time").unwrap();
+        make_anew(&folder).unwrap();
+        assert!(!folder.join("node.log").exists());
+        std::fs::remove_file(folder.join(MARK)).unwrap();
+        std::fs::write(folder.join("journal"), "dear").unwrap();
+        make_anew(&folder).unwrap_err();
+        assert!(folder.join("journal").exists());
     }
 }

@@ -78,13 +78,15 @@ impl Network {
             "--port",
             &l1_port.to_string(),
         ]);
-        let anvil = spawn(&mut command, &folder.join("anvil.log")).with_context(|| format!("start {}", anvil.display()))?;
+        let mut anvil =
+            spawn(&mut command, &folder.join("anvil.log")).with_context(|| format!("start {}", anvil.display()))?;
         let l1 = wiring::client(&config.settlement.endpoint)?;
         let end = Instant::now() + PATIENCE;
         while l1.request::<Value, _>("eth_chainId", ArrayParams::new()).await.is_err() {
             ensure!(Instant::now() < end, "the settlement layer does not answer: see {}", folder.display());
             tokio::time::sleep(LOOK).await;
         }
+        ensure!(anvil.try_wait()?.is_none(), "another settlement layer has its port: see {}", folder.display());
         let attestors = [setup.attestors.as_slice(), &[dev::own_attestor(&config)?]].concat();
         // A majority, as the registry asks for.
         dev::deploy(&config, &attestors, attestors.len() as u64 / 2 + 1).await.context("deploy the contracts")?;
@@ -156,6 +158,11 @@ impl Network {
         ];
         sets.extend_from_slice(&self.setup.sets);
         let mut command = Command::new(std::env::current_exe().context("find this binary")?);
+        // What configures a real node on this machine, its webhook among it, is not for this one.
+        let configured = std::env::vars_os().map(|(name, _)| name);
+        configured.filter(|name| name.to_string_lossy().starts_with("KEEL_")).for_each(|name| {
+            command.env_remove(name);
+        });
         command.arg("run").envs(self.setup.envs.iter().cloned());
         for set in sets {
             command.args(["--set", &set]);

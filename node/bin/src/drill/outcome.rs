@@ -24,11 +24,11 @@ pub struct Outcome {
     pub incident: u32,
     pub note: String,
     /// From the fault to its detection: the threshold of the signal, and what looking for it adds.
-    pub detected_ms: u64,
+    pub detected_ms: Option<u64>,
     /// From the detection until everything is cancelled and the record is durable.
-    pub durable_ms: u64,
-    /// From the detection until the record is published to reads and streams.
-    pub announced_ms: u64,
+    pub durable_ms: Option<u64>,
+    /// From the detection until the record is published to reads, and on its way to streams.
+    pub announced_ms: Option<u64>,
     /// From the fault until a client that asks all the time saw it.
     pub seen_ms: u64,
     /// From the fault until it is OPEN again; `null` where it waits for people.
@@ -68,10 +68,13 @@ impl Outcome {
     /// Reads what the node tells, while the venue is still closed.
     pub async fn read(drill: Drill, network: &Network, traders: &Traders, seen: &Seen, detail: &Value) -> Result<Outcome> {
         let reason = drill.reason().as_str();
-        let detection = list(&detail["detections"]).iter().find(|found| list(&found["reasons"]).contains(&json!(reason)));
-        let detection = detection.with_context(|| format!("the report has no detection of {reason}: {detail}"))?;
+        let detection =
+            detection(detail, reason).with_context(|| format!("the report has no detection of {reason}: {detail}"))?;
         let observed = number(&detection["observed"]);
-        let since = |field: &str| number(&detection[field]).saturating_sub(observed);
+        let since = |at: &Value| at.as_str()?.parse::<u64>().ok()?.checked_sub(observed);
+        let (durable_ms, announced_ms) = (since(&detection["durable"]), since(&detection["announced"]));
+        // The journal's clock and ours are one, less a millisecond of rounding.
+        let detected_ms = (observed + 1).checked_sub(seen.fault).map(|ms| ms.saturating_sub(1));
         let entered = number(&detail["seq"]);
 
         let mut fills: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
@@ -125,15 +128,19 @@ impl Outcome {
             silent_fills.iter().filter(|order| is_recent(order) && !unheard.contains(**order)).collect();
         promise("fills whose answer was lost are told by the report", untold.is_empty(), format!("{untold:?}"));
         promise("somebody traded until then", !fills.is_empty(), "no fill".into());
+        let measured = [detected_ms, durable_ms, announced_ms];
+        promise("every step was noted, in its order", measured.iter().all(Option::is_some), format!("{measured:?}"));
+        let at_once = durable_ms.is_some_and(|ms| ms <= drill.durable_ms_max());
+        promise("it was cancelled and durable at once", at_once, format!("{durable_ms:?} ms"));
 
         Ok(Outcome {
             drill: drill.name(),
             reason: reason.to_owned(),
             incident: seen.incident.0,
             note: seen.note.clone(),
-            detected_ms: observed.saturating_sub(seen.fault),
-            durable_ms: since("durable"),
-            announced_ms: since("announced"),
+            detected_ms,
+            durable_ms,
+            announced_ms,
             seen_ms: seen.closed.saturating_sub(seen.fault),
             open_ms: None,
             orders_cancelled: number(&detail["cancelled"]),
@@ -154,9 +161,9 @@ impl Outcome {
         }
         let open = self.open_ms.map_or("it waits for people".to_owned(), |ms| format!("{ms} ms"));
         for (what, value) in [
-            ("from the fault to its detection", format!("{} ms", self.detected_ms)),
-            ("from the detection to cancelled and durable", format!("{} ms", self.durable_ms)),
-            ("from the detection to announced", format!("{} ms", self.announced_ms)),
+            ("from the fault to its detection", told(self.detected_ms)),
+            ("from the detection to cancelled and durable", told(self.durable_ms)),
+            ("from the detection to announced", told(self.announced_ms)),
             ("from the fault until a client saw it", format!("{} ms", self.seen_ms)),
             ("from the fault until it is open again", open),
             ("orders cancelled", self.orders_cancelled.to_string()),
@@ -177,6 +184,15 @@ impl Outcome {
         }
         out
     }
+}
+
+/// The detection of a reason in an incident's detail.
+pub fn detection<'a>(detail: &'a Value, reason: &str) -> Option<&'a Value> {
+    list(&detail["detections"]).iter().find(|found| list(&found["reasons"]).contains(&json!(reason)))
+}
+
+fn told(ms: Option<u64>) -> String {
+    ms.map_or("not known".to_owned(), |ms| format!("{ms} ms"))
 }
 
 /// Every row of a paged method.

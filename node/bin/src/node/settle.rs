@@ -73,6 +73,9 @@ pub fn start(settings: &SettlementConfig, node: Node, runtime: &tokio::runtime::
         if phase.phase != Phase::Open && phase.reasons.contains(reason) {
             return; // of the running incident already: a second record would take back an operator's word
         }
+        if control.halt.waiting().is_some_and(|(waiting, _)| waiting.contains(reason)) {
+            return;
+        }
         tracing::error!(%reason, details, "settlement reports a loss");
         let reasons = LossReasons::of(reason);
         let observed = control.halt.report(reasons, &control.clock);

@@ -170,7 +170,12 @@ impl Holdings {
 
     /// Whether an order is open, in any market.
     pub fn has_orders(&self) -> bool {
-        self.markets.iter().any(|market| market.orders > 0)
+        self.open_orders() > 0
+    }
+
+    /// How many there are, in all markets.
+    pub fn open_orders(&self) -> usize {
+        self.markets.iter().map(|market| market.orders as usize).sum()
     }
 
     /// The account has no open order any more, in any market: nothing is set aside, nothing is open.

@@ -48,7 +48,12 @@ impl Record {
     /// Whether `next`, the record right behind this one, takes it back. A Void is not taken back.
     pub fn is_voided_by(&self, next: &Record) -> bool {
         let alone = next.commands.len() == 1 && next.first_seq == self.last_seq().next();
-        alone && self.void().is_none() && next.void().is_some_and(|void| void.seq == self.first_seq)
+        let is_its = |void: &Void| void.seq == self.first_seq && Void::is_reason(&void.reason);
+        alone && self.void().is_none() && next.void().is_some_and(is_its)
+    }
+    /// Whether this is what must stand behind a Void: a safe-mode record for it, alone.
+    pub fn is_safe_mode_of_void(&self) -> bool {
+        matches!(&self.commands[..], [Command::EnterSafeMode(safe)] if safe.reasons.contains(LossReason::InvariantBroken))
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Orders {
     ended_order: VecDeque<MessageHash>,
     /// What safe mode ended, oldest first: at most [SWEEPS_MAX], and [ENDED_ORDERS_MAX] orders or the newest alone.
     sweeps: VecDeque<Sweep>,
+    /// When the last sweep was that is no longer remembered.
+    swept_until: Option<(Seq, Ts)>,
 }
 
 /// What was open when a safe-mode record ended all of it, as it was then.
@@ -75,7 +77,9 @@ impl Orders {
         }
         let ended = self.ended_by_client_id.get(&key).and_then(|hash| self.ended.get(hash)).copied();
         let swept = self.sweeps.iter().filter_map(|sweep| sweep.get(*sweep.by_client_id.get(&key)?));
-        ended.into_iter().chain(swept).max_by_key(|order| order.at)
+        let last = ended.into_iter().chain(swept).max_by_key(|order| order.at);
+        // One of a sweep that is forgotten may have borne it after that.
+        last.filter(|order| order.at >= self.swept_until)
     }
 
     /// The account's open orders, by hash.
@@ -127,7 +131,7 @@ impl Orders {
         self.sweeps.push_back(Sweep { orders, by_client_id, incident, at });
         let kept = |sweeps: &VecDeque<Sweep>| sweeps.iter().map(|sweep| sweep.orders.len()).sum::<usize>();
         while self.sweeps.len() > SWEEPS_MAX || (self.sweeps.len() > 1 && kept(&self.sweeps) > ENDED_ORDERS_MAX) {
-            self.sweeps.pop_front();
+            self.swept_until = self.sweeps.pop_front().map(|sweep| sweep.at);
         }
     }
 
@@ -138,7 +142,12 @@ impl Orders {
         }
         self.by_account.entry(update.account).or_default().insert(update.order);
         if update.client_id != 0 {
-            self.by_client_id.insert((update.account, update.client_id), update.order);
+            let key = (update.account, update.client_id);
+            self.by_client_id.insert(key, update.order);
+            // Theirs is no longer the last one that bore it, also when this one is forgotten before them.
+            for sweep in &mut self.sweeps {
+                sweep.by_client_id.remove(&key);
+            }
         }
         self.open.insert(update.order, view);
     }
@@ -177,5 +186,85 @@ impl Orders {
         if self.ended.insert(update.order, view).is_none() {
             self.ended_order.push_back(update.order);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINE: Address = Address(Felt::ONE);
+
+    fn update(order: u64, client_id: u128, state: OrderState) -> OrderUpdate {
+        OrderUpdate {
+            order: MessageHash(Felt::from(order)),
+            account: MINE,
+            market: MarketId(0),
+            side: Side::Buy,
+            price: Price(5),
+            client_id,
+            state,
+            reason: Reason::None,
+            initiator: Initiator::User,
+            size: Qty(2),
+            filled: Qty(0),
+            incident: IncidentId(0),
+        }
+    }
+
+    /// Each step at a time of its own.
+    struct Told(Orders, u64);
+
+    impl Told {
+        fn at(&mut self) -> (Seq, Ts) {
+            self.1 += 1;
+            (Seq(self.1), Ts(self.1))
+        }
+        fn tell(&mut self, order: u64, client_id: u128, state: OrderState) {
+            let at = self.at();
+            self.0.apply(update(order, client_id, state), Some(at));
+        }
+        fn sweep(&mut self) {
+            let (at, open) = (self.at(), self.0.open_count() as u32);
+            self.0.end_all(IncidentId(1), open, at);
+        }
+        fn named(&self, client_id: u128) -> Option<u64> {
+            let order = self.0.by_client_id(MINE, client_id)?.update.order.0;
+            (0..1_000_000u64).find(|n| Felt::from(*n) == order)
+        }
+    }
+
+    #[test]
+    fn a_client_id_never_names_an_order_that_another_bore_it_after() {
+        let mut told = Told(Orders::new(1), 0);
+        told.tell(1, 7, OrderState::Open);
+        told.tell(2, 9, OrderState::Open);
+        told.tell(2, 9, OrderState::Filled);
+        told.tell(3, 9, OrderState::Open);
+        told.sweep();
+        assert_eq!((told.named(7), told.named(9)), (Some(1), Some(3)));
+
+        // The later order of 7 is filled, and forgotten before the one that safe mode cancelled.
+        told.tell(4, 7, OrderState::Open);
+        told.tell(4, 7, OrderState::Filled);
+        assert_eq!(told.named(7), Some(4));
+        for n in 0..ENDED_ORDERS_MAX as u64 - 1 {
+            told.tell(1_000 + n, 0, OrderState::Rejected);
+        }
+        assert_eq!((told.named(7), told.named(9)), (Some(4), Some(3)));
+        told.tell(5, 0, OrderState::Rejected);
+        assert_eq!((told.named(7), told.named(9)), (None, Some(3)));
+
+        // The later order of 9 is forgotten with its sweep, before the one that was filled.
+        let mut told = Told(Orders::new(1), 0);
+        told.tell(2, 9, OrderState::Open);
+        told.tell(2, 9, OrderState::Filled);
+        told.tell(3, 9, OrderState::Open);
+        for n in 0..=SWEEPS_MAX as u64 {
+            assert_eq!(told.named(9), Some(3), "{n}");
+            told.sweep();
+            told.tell(10 + n, 0, OrderState::Open);
+        }
+        assert_eq!(told.named(9), None);
     }
 }

@@ -180,11 +180,18 @@ impl Follower {
 
     /// A command that broke the engine here broke it nowhere else: the record is durable at the node that executed it.
     fn diverged(&self, error: &RecoverError) -> FollowError {
-        let RecoverError::Command { command, .. } = error else { return FollowError::Restore(error.to_string()) };
-        tracing::error!(%error, "the state diverged");
         let (zero, engine) = (Bytes32::default(), self.replayer.engine());
         let divergence = |what, height, announced, computed| {
             FollowError::Diverged(Divergence { what, batch: None, height, announced, computed })
+        };
+        tracing::error!(%error, "the state diverged");
+        let command = match error {
+            RecoverError::Command { command, .. } => command,
+            // A journal that no honest node writes.
+            RecoverError::StrayVoid { .. } | RecoverError::NoSafeMode { .. } => {
+                return divergence(Diverged::Execution, Height(engine.height().0 + 1), zero, zero);
+            }
+            other => return FollowError::Restore(other.to_string()),
         };
         match **command {
             Command::SealBlock(seal) if seal.engine_digest != engine.digest() => {

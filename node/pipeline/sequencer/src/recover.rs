@@ -30,6 +30,8 @@ pub enum RecoverError {
     /// `first_seq` and `record`: the begin, end and hash of the record the command is in.
     #[error("replay command {seq}: {why}; the state diverged or the command breaks the engine, and needs an operator")]
     Command { seq: Seq, command: Box<Command>, first_seq: Seq, record: Tail, why: String },
+    #[error("command {seq} stands behind a Void, and does not enter safe mode for it")]
+    NoSafeMode { seq: Seq },
     #[error("replay the Void {seq} of {voided}: it is not alone in its record, or not directly behind what it voids")]
     StrayVoid { seq: Seq, voided: Seq },
     #[error("replay: stopped by the receiver of blocks")]

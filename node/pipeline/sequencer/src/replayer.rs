@@ -33,12 +33,15 @@ impl Replayer {
     /// its commands and without results, so that whoever counts commands misses none.
     ///
     /// # Errors
-    /// The record before breaks this engine, or this one is a Void in the wrong place. The engine is as it was before the command that
+    /// The record before breaks this engine, or this one is a Void in the wrong place, or stands behind a Void and is no safe mode. The engine is as it was before the command that
     /// failed, and nothing more is to be given.
     pub fn take(&mut self, record: Record) -> Result<Option<Released>, RecoverError> {
         let voids = self.waiting.as_ref().is_some_and(|before| before.is_voided_by(&record));
         if let (false, Some(void)) = (voids, record.void()) {
             return Err(RecoverError::StrayVoid { seq: record.first_seq, voided: void.seq });
+        }
+        if self.waiting.as_ref().is_some_and(|before| before.void().is_some()) && !record.is_safe_mode_of_void() {
+            return Err(RecoverError::NoSafeMode { seq: record.first_seq });
         }
         let before = self.waiting.replace(record);
         before.map(|before| self.settle(before, voids)).transpose()

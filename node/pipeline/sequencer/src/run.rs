@@ -68,6 +68,8 @@ pub struct Control {
     pub halt: Arc<Halt>,
     /// Finish: drain, seal, snapshot, return.
     pub stop: Arc<AtomicBool>,
+    /// With `stop`: finish nothing. What is queued stays unexecuted and unanswered.
+    pub abandon: Arc<AtomicBool>,
     /// Close the block at the next record even if its time has not come.
     pub seal_now: Arc<AtomicBool>,
     /// Height of the last block the commitment thread finished.
@@ -84,6 +86,7 @@ impl Control {
             clock,
             halt: Arc::default(),
             stop: Arc::default(),
+            abandon: Arc::default(),
             seal_now: Arc::default(),
             committed,
             vitals: Arc::default(),
@@ -259,7 +262,8 @@ impl<J: Journal> Sequencer<J> {
             }
         }
         self.waiting.extend(queue);
-        if !batch.sealed && self.seal_is_due() {
+        // After a detection not even a block is closed: the record of the loss comes first.
+        if !batch.sealed && self.seal_is_due() && !self.control.halt.pending() {
             self.seal(&mut batch, ts)?;
         }
         self.commit(batch, ts)
@@ -268,6 +272,10 @@ impl<J: Journal> Sequencer<J> {
     fn execute(&mut self, batch: &mut Batch, ts: Ts, submission: Submission) -> Result<(), Stop> {
         let Submission { command, reply, .. } = submission;
         let seq = Seq(self.tail.last_seq.0 + batch.executed.len() as u64 + 1);
+        if let Command::Void(_) = command {
+            let (command, why) = (format!("{command:?}"), "operators append it to the journal of a stopped node".into());
+            return Err(Stop::EngineBroken { seq, command, why });
+        }
         let output = apply(&mut self.engine, seq, ts, &command).map_err(|why| {
             let command = format!("{command:?}");
             Stop::EngineBroken { seq, command, why }
@@ -327,7 +335,8 @@ impl<J: Journal> Sequencer<J> {
             return Err(Stop::ReceiverGone);
         }
         // Behind the release: a record that could still be voided is in no snapshot.
-        if batch.sealed && self.snapshot_at.elapsed() >= self.config.snapshot_interval {
+        let due = batch.sealed && self.snapshot_at.elapsed() >= self.config.snapshot_interval;
+        if due && !self.control.halt.pending() {
             self.take_snapshot();
         }
         Ok(())
@@ -377,6 +386,9 @@ impl<J: Journal> Sequencer<J> {
 
     /// A stop that was asked for: what is queued is executed, the block sealed, a snapshot taken.
     fn finish(mut self) -> Result<(), Stop> {
+        if self.control.abandon.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let mut queue: VecDeque<_> = self.waiting.drain(..).collect();
         queue.extend(order_batch(self.inbox.close()));
         while !queue.is_empty() && !self.control.halt.pending() {

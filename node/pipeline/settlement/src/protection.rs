@@ -168,7 +168,12 @@ impl Protection {
             Err(source) => return Err(io(source)),
         };
         match (read, statement) {
-            (Ok(()), None) => Ok(protection),
+            (Ok(()), None) => {
+                // It may be of a write whose end nobody saw: what is signed by it must not be gone after a loss of power.
+                File::open(&path).and_then(|file| file.sync_all()).map_err(io)?;
+                File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+                Ok(protection)
+            }
             (Ok(()), Some(_)) => Err(ProtectionError::StatementNotNeeded(path)),
             (Err(error @ (ProtectionError::Missing(_) | ProtectionError::Corrupt { .. })), Some(Statement(floor))) => {
                 tracing::warn!(%error, ?floor, "an operator states what this key has signed");
@@ -232,6 +237,11 @@ impl Protection {
         let (path, temporary) = (self.folder.join(FILE), self.folder.join(TEMPORARY));
         let text = self.text();
         let beside = (|| {
+            // A file of its own each time: one whose writing failed is not trusted again.
+            match std::fs::remove_file(&temporary) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             let mut file = File::create(&temporary)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()

@@ -2,6 +2,7 @@ use super::cancel::Ending;
 use crate::Engine;
 use crate::cancelled::ORDERS_PER_PAGE;
 use crate::engine::Grace;
+use keel_ledger::Holdings;
 use keel_types::*;
 
 /// The grace after an incident is as long as the downtime, and at least this. [spec safe-mode, Reopening]
@@ -64,6 +65,7 @@ impl Engine {
     /// ([crate::engine::Plan::orders_cleared]), not an entry for each: a hundred thousand of them end within the time of a loss.
     fn cancel_everything(&mut self, ending: Ending) -> u32 {
         let slots = self.orders_in_order();
+        assert_eq!(self.orders.touched_len(), 0, "an order is staged while all are cancelled");
         self.plan.orders_cleared = true;
         self.plan.events.reserve(slots.len() + 2);
         for page in slots.chunks(ORDERS_PER_PAGE) {
@@ -79,6 +81,9 @@ impl Engine {
                 self.order_event(*slot, OrderState::Cancelled, ending);
             }
         }
+        let held = |(_, before, _): (u32, Option<&Holdings>, &Holdings)| before.map_or(0, Holdings::open_orders);
+        let held: usize = self.holdings.changes().map(held).sum();
+        assert_eq!(held, slots.len(), "accounts count other orders than there are");
         slots.len() as u32
     }
 
