@@ -40,6 +40,11 @@ fn a_store_without_funding_indices_and_with_prices_of_zero_opens_nothing() {
     });
     node.process.kill();
     assert!(half_load(&node.data.join("store"), &world.genesis) > 0, "nothing was there to lose");
+    let mut rehearsal = world.command();
+    rehearsal.args(["--set", &format!("data_dir={}", node.data.display()), "rehearse", "--batches", "1"]);
+    let rehearsed = rehearsal.output().expect("keel runs");
+    let why = String::from_utf8_lossy(&rehearsed.stderr);
+    assert!(!rehearsed.status.success() && why.contains("the engine says"), "an upgrade is not taken for it: {why}");
 
     let node = world.node(&options);
     assert_ne!(node.status()["phase"], "OPEN", "served before the restart's record");

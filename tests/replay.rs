@@ -52,6 +52,11 @@ fn a_second_node_from_the_same_journal_is_equal_to_the_byte() {
     let beside = stats(&[]);
     assert_eq!(beside["rowsExact"], false, "{beside}");
     assert_ne!(beside["blocks"], "0", "the store is looked at beside the node that writes it: {beside}");
+    let rehearse =
+        || serde_json::from_str::<Value>(&run_keel(&["--set", &data, "rehearse", "--batches", "3"])).expect("JSON");
+    let rehearsed = rehearse();
+    assert_eq!(rehearsed["equal"], true, "beside the node that made the batches: {rehearsed}");
+    assert_ne!(rehearsed["commands"], "0", "{rehearsed}");
     let stop = |node: &mut keel_tests::Node| {
         node.process.signal("TERM");
         let status = wait_for("a clean stop", TIMEOUT, || node.process.ended());

@@ -111,7 +111,7 @@ fn check(parts: &GateParts, incident: IncidentId) -> Result<Verdict> {
         "value conserved per asset; positions sum to zero; reservations exact; no open order; every price positive".into(),
     );
 
-    if let Some(difference) = flat_state_differs(parts, &sealed, &state)? {
+    if let Some(difference) = flat_state_differs(&parts.genesis, &sealed.writes, &state)? {
         return Ok(Verdict::Broken(LossReason::StateDiverged, difference));
     }
     checks.push(format!(
@@ -189,9 +189,9 @@ fn wait_for_block(parts: &GateParts, height: Height) -> Result<keel_store::Heade
 }
 
 /// Every chain-state record of the engine against the flat state of the store; what differs first, as text.
-fn flat_state_differs(parts: &GateParts, sealed: &Sealed, state: &StateAt<'_>) -> Result<Option<String>> {
-    let (mut layout, genesis) = (Layout::new(), &parts.genesis);
-    for write in &sealed.writes {
+pub fn flat_state_differs(genesis: &Genesis, writes: &[StateWrite], state: &StateAt<'_>) -> Result<Option<String>> {
+    let mut layout = Layout::new();
+    for write in writes {
         for (slot, value) in layout.storage(genesis, write) {
             let stored = state.storage(&genesis.exchange.0, &slot).context("read flat state")?;
             if stored != value {

@@ -14,6 +14,7 @@ mod keys;
 mod node;
 mod publish;
 mod receipt;
+mod rehearse;
 mod replay;
 mod status;
 mod sync;
@@ -79,6 +80,12 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Executes a node's last batches once more with this binary, beside that node, and compares digests, state and root: before an upgrade.
+    Rehearse {
+        /// How many.
+        #[arg(long, default_value_t = 10)]
+        batches: u64,
+    },
     /// Looks at the store of a node.
     #[command(subcommand)]
     Db(db::Db),
@@ -142,6 +149,7 @@ fn run(command: Command, config: Config) -> Result<()> {
         Command::Status { rpc } => runtime()?.block_on(status::run(&rpc)),
         Command::Verify { full } => replay::verify(&config, full),
         Command::Replay { out } => replay::replay(&config, &out),
+        Command::Rehearse { batches } => rehearse::rehearse(&config, batches),
         Command::Db(db) => db.run(&config),
         Command::Batch(batch) => runtime()?.block_on(batch.run(&config)),
         Command::Sync(sync) => sync.run(&config),

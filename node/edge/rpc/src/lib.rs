@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `/rpc/v0_9` | `starknet_*` of 0.9.0, and Keel's own methods |
 //! | `/rpc/v0_10`, `/rpc` | `starknet_*` of 0.10.2, and Keel's own methods |
-//! | `/status`, `/status.json` | the status page, to be read without any tool, and what it shows as data ([status_page]) |
+//! | `/status`, `/status.json`, `/metrics` | the status page, to be read without any tool, and what it shows as data ([status_page]) |
 //!
 //! Keel's own methods take one object, by name; every number in and out is a decimal string; unknown fields are refused.
 #![forbid(unsafe_code)]

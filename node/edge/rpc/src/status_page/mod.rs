@@ -1,4 +1,5 @@
-//! The status page: `GET /status`, and `GET /status.json` with what it shows. [spec safe-mode, What it does, in order]
+//! The status page: `GET /status`, and what it shows as data: `GET /status.json` for programs, `GET /metrics` for alarms.
+//! [spec safe-mode, What it does, in order]
 //!
 //! Invariant: it is answered from memory alone, however long the engine, the journal or the disk hangs. The one figure that comes out of the
 //! store (the settlement backlog) is read beside the request, and shown with its age.
@@ -6,6 +7,7 @@
 //! It is public and opened by everybody at once on a bad day: one page for all is drawn [STATUS_DRAWN_EVERY], and a request keeps no connection.
 mod html;
 mod json;
+mod metrics;
 mod shown;
 mod words;
 
@@ -30,6 +32,7 @@ const SCRIPT: &str = include_str!("script.js");
 pub(crate) enum Form {
     Html,
     Json,
+    Metrics,
 }
 
 impl Form {
@@ -38,6 +41,7 @@ impl Form {
         match path {
             "/status" => Some(Form::Html),
             "/status.json" => Some(Form::Json),
+            "/metrics" => Some(Form::Metrics),
             _ => None,
         }
     }
@@ -67,6 +71,7 @@ struct Drawn {
     at: Instant,
     html: Arc<str>,
     json: Arc<str>,
+    metrics: Arc<str>,
 }
 
 impl StatusPage {
@@ -102,11 +107,12 @@ impl StatusPage {
         }
         Box::pin(async move {
             self.read_settlement().await;
-            let (html, json) = self.draw();
-            match form {
-                Form::Html => self.response(StatusCode::OK, "text/html; charset=utf-8", &html),
-                Form::Json => self.response(StatusCode::OK, "application/json", &json),
-            }
+            let (content_type, body) = self.draw(|drawn| match form {
+                Form::Html => ("text/html; charset=utf-8", drawn.html.clone()),
+                Form::Json => ("application/json", drawn.json.clone()),
+                Form::Metrics => ("text/plain; version=0.0.4; charset=utf-8", drawn.metrics.clone()),
+            });
+            self.response(StatusCode::OK, content_type, &body)
         })
     }
 
@@ -130,15 +136,20 @@ impl StatusPage {
         let _ = tokio::time::timeout(STATUS_SETTLEMENT_WAIT_MAX, read).await;
     }
 
-    fn draw(&self) -> (Arc<str>, Arc<str>) {
+    fn draw<T>(&self, answer: impl FnOnce(&Drawn) -> T) -> T {
         let mut drawn = lock(&self.drawn);
         let fresh = drawn.take().filter(|drawn| drawn.at.elapsed() < STATUS_DRAWN_EVERY);
         let now = fresh.unwrap_or_else(|| {
             let shown = Shown::read(&self.shared, lock(&self.settlement).clone());
             let json = json::json(&shown).to_string();
-            Drawn { at: Instant::now(), html: html::page(&shown, STYLE, SCRIPT).into(), json: json.into() }
+            Drawn {
+                at: Instant::now(),
+                html: html::page(&shown, STYLE, SCRIPT).into(),
+                json: json.into(),
+                metrics: metrics::metrics(&shown).into(),
+            }
         });
-        let answer = (now.html.clone(), now.json.clone());
+        let answer = answer(&now);
         *drawn = Some(now);
         answer
     }

@@ -245,3 +245,54 @@ fn however_many_ask_the_page_is_drawn_and_the_settlement_read_only_now_and_then(
     assert!(drawn.load(Ordering::Relaxed) <= most(limits::STATUS_DRAWN_EVERY), "drawn {drawn:?} times");
     assert!(settlement.load(Ordering::Relaxed) <= most(limits::STATUS_SETTLEMENT_READ_EVERY), "read {settlement:?} times");
 }
+
+/// What an alarm reads: each line of the format, by its name and labels.
+fn metrics(node: &Node) -> std::collections::BTreeMap<String, f64> {
+    let (status, headers, body) = get(node.public, "GET", "/metrics");
+    assert_eq!(status, 200, "{body}");
+    assert!(headers.to_ascii_lowercase().contains("content-type: text/plain; version=0.0.4"), "{headers}");
+    let mut told = String::new();
+    let mut values = std::collections::BTreeMap::new();
+    for line in body.lines() {
+        match line.strip_prefix("# TYPE ") {
+            Some(family) => told = family.strip_suffix(" gauge").expect("a gauge").to_owned(),
+            None if line.starts_with("# HELP ") => {}
+            None => {
+                let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+                assert_eq!(name.split('{').next(), Some(told.as_str()), "{line} is not of {told}");
+                assert!(values.insert(name.to_owned(), value.parse().expect("a number")).is_none(), "twice: {line}");
+            }
+        }
+    }
+    values
+}
+
+#[test]
+fn an_alarm_reads_the_phase_the_reasons_and_the_ages() {
+    let Story { node, .. } = Story::tell();
+    shown(&node, |data| data["openOrders"] == "2");
+    let open = metrics(&node);
+    let value = |name: &str| *open.get(name).unwrap_or_else(|| panic!("{name} is not in {open:?}"));
+    assert_eq!((value("keel_phase{phase=\"OPEN\"}"), value("keel_phase{phase=\"HALTED\"}")), (1.0, 0.0));
+    assert_eq!((value("keel_open_orders"), value("keel_executing"), value("keel_incident")), (2.0, 1.0, 0.0));
+    assert!(open.iter().filter(|(name, _)| name.starts_with("keel_loss{")).all(|(_, lost)| *lost == 0.0), "{open:?}");
+    assert!(value("keel_market_price_age_seconds{market=\"ETH-USDC\"}") >= 0.0);
+
+    enter_safe_mode(&node, 1, &[LossReason::SettlementHeadStale, LossReason::DiskLow]);
+    shown(&node, in_phase(Phase::Halted));
+    let halted = metrics(&node);
+    for (name, expected) in [
+        ("keel_phase{phase=\"HALTED\"}", 1.0),
+        ("keel_phase{phase=\"OPEN\"}", 0.0),
+        ("keel_incident", 1.0),
+        ("keel_loss{reason=\"DISK_LOW\"}", 1.0),
+        ("keel_loss{reason=\"SETTLEMENT_HEAD_STALE\"}", 1.0),
+        ("keel_loss{reason=\"ORACLE_STALE\"}", 0.0),
+        ("keel_incident_cancelled_orders", 2.0),
+        ("keel_integrity_passed", 0.0),
+        ("keel_open_orders", 0.0),
+    ] {
+        assert_eq!(halted.get(name), Some(&expected), "{name} of {halted:?}");
+    }
+    assert_eq!(open.keys().collect::<Vec<_>>(), halted.keys().collect::<Vec<_>>(), "no series comes or goes");
+}
