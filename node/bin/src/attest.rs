@@ -1,6 +1,6 @@
 //! `keel attest`: a second node that follows the first, executes its journal again, compares, and signs.
 
-mod client;
+pub mod client;
 mod stream;
 
 use crate::config::Config;

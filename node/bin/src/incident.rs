@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use keel_rpc::incidents as shown;
 use keel_store::Store;
-use keel_types::{Address, Felt, Genesis, IncidentId};
+use keel_types::{Address, Felt, Genesis, IncidentId, Ts};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -134,9 +134,7 @@ impl From {
 
 /// A cursor as the node writes it.
 fn bytes(cursor: Option<&str>) -> Result<Option<Vec<u8>>> {
-    let byte = |text: &str, at: usize| text.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-    let parse = |text: &str| (0..text.len()).step_by(2).map(|at| byte(text, at)).collect::<Option<Vec<u8>>>();
-    cursor.map(|text| parse(text).context("a cursor is hex")).transpose()
+    cursor.map(|text| hex::decode(text).context("a cursor is hex")).transpose()
 }
 
 impl Source {
@@ -469,15 +467,15 @@ fn spans(timeline: &Value) -> Vec<Span> {
     steps.iter().enumerate().filter(|(_, (phase, _))| *phase != "OPEN").map(span).collect()
 }
 
-fn text(value: &Value) -> &str {
+pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn number(value: &Value) -> u64 {
+pub fn number(value: &Value) -> u64 {
     text(value).parse().unwrap_or_default()
 }
 
-fn list(value: &Value) -> &[Value] {
+pub fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -491,18 +489,8 @@ fn time(ms: &Value) -> String {
 
 /// `2026-11-23 21:05:09.012`.
 fn utc(ms: u64) -> String {
-    let (days, of_day) = (ms / 86_400_000, ms % 86_400_000);
-    // Days since the first of March of year 0, by eras of 400 years.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1_000 % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{:03}", of_day % 1_000)
+    let (date, time) = keel_rpc::utc(Ts::from_ms(ms));
+    format!("{date} {time}")
 }
 
 fn duration(ms: u64) -> String {

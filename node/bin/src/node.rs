@@ -57,18 +57,11 @@ pub fn run(config: Config, statement: Option<Statement>) -> Result<()> {
     let runtime = crate::runtime()?;
     let store = Store::open(&data.store(), genesis.hash()).context("open the store")?;
     let store = store.with_state_retention(config.history.state_retention());
-    let node = match Running::start(&config, genesis, store.clone(), (&keys, statement), &data, &runtime) {
-        Ok(node) => node,
-        Err(error) => {
-            drop(runtime);
-            if !store.close(CLOSE_TIMEOUT) {
-                tracing::warn!("a thread still holds the store; it is recovered at the next start");
-            }
-            return Err(error);
-        }
-    };
-    let ended = runtime.block_on(node.until_stop(&data))?;
-    let stopped = node.stop(ended, &data, &runtime);
+    let started = Running::start(&config, genesis, store.clone(), (&keys, statement), &data, &runtime);
+    let stopped = started.and_then(|node| {
+        let ended = runtime.block_on(node.until_stop(&data))?;
+        node.stop(ended, &data, &runtime)
+    });
     drop(runtime);
     if !store.close(CLOSE_TIMEOUT) {
         tracing::warn!("a thread still holds the store; it is recovered at the next start");

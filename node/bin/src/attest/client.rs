@@ -66,7 +66,7 @@ impl Client {
             "batch": attestation.batch.to_string(),
             "fact": attestation.fact.to_string(),
             "attestor": attestation.attestor.to_string(),
-            "signature": hex(&attestation.signature),
+            "signature": format!("0x{}", hex::encode(&attestation.signature)),
         });
         let answer = self.call("admin_submitAttestation", params).await?;
         Ok(Gathered { have: parsed(&answer, "have")?, need: parsed(&answer, "need")? })
@@ -81,7 +81,7 @@ impl Client {
             "announced": announced.to_string(),
             "computed": computed.to_string(),
             "attestor": report.attestor.to_string(),
-            "signature": hex(&report.signature),
+            "signature": format!("0x{}", hex::encode(&report.signature)),
         });
         if let Some(batch) = batch {
             params["batch"] = batch.to_string().into();
@@ -89,7 +89,8 @@ impl Client {
         self.call("admin_reportDivergence", params).await.map(drop)
     }
 
-    async fn call(&self, method: &str, params: Value) -> Result<Value, CallError> {
+    /// Any method, by name.
+    pub async fn call(&self, method: &str, params: Value) -> Result<Value, CallError> {
         let unreachable = |error: ClientError| CallError::Unreachable(format!("{}: {error}", self.address));
         let builder = HttpClient::builder().request_timeout(REQUEST_TIMEOUT).set_headers(self.token());
         let client = builder.build(&self.address).map_err(unreachable)?;
@@ -123,8 +124,4 @@ fn announced(row: &Value) -> Result<(BatchClaim, bool), CallError> {
 
 fn parsed<T: FromStr>(row: &Value, name: &'static str) -> Result<T, CallError> {
     row[name].as_str().and_then(|text| text.parse().ok()).ok_or(CallError::Answer(name))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -68,15 +68,9 @@ async fn pump(address: &str, token: HeaderMap, from: Seq, pages: &Sender<Page>) 
 fn page(result: &Value) -> Option<Page> {
     let record = |record: &Value| {
         let text = |name: &str| record[name].as_str();
-        Some((Seq(text("firstSeq")?.parse().ok()?), text("hash")?.parse().ok()?, unhex(text("record")?)?))
+        Some((Seq(text("firstSeq")?.parse().ok()?), text("hash")?.parse().ok()?, hex::decode(text("record")?).ok()?))
     };
     result["records"].as_array()?.iter().map(record).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::publish::Steer;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use keel_settlement::attestation::{AttestorKey, Scheme};
-use keel_types::{Bytes32, Diverged, Divergence, Felt, Genesis, Height, IncidentId, LossReason};
+use keel_types::{Bytes32, Diverged, Divergence, DivergenceReport, Felt, Genesis, Height, IncidentId, LossReason};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Write;
@@ -323,13 +323,9 @@ impl Props {
         let key = AttestorKey::parse(&scheme, &self.attestors[attestor])?;
         let (announced, computed) = (Bytes32([1; 32]), Bytes32([2; 32]));
         let divergence = Divergence { what: Diverged::EngineDigest, batch: None, height: Height(3), announced, computed };
-        let signature: String =
-            key.sign_divergence(&scheme, &divergence)?.iter().map(|byte| format!("{byte:02x}")).collect();
-        let params = json!({
-            "what": "ENGINE_DIGEST", "height": "3", "announced": announced.to_string(), "computed": computed.to_string(),
-            "attestor": key.id().to_string(), "signature": format!("0x{signature}"),
-        });
-        network.follow("admin_reportDivergence", params).await.map(drop)
+        let signature = key.sign_divergence(&scheme, &divergence)?;
+        let report = DivergenceReport { divergence, attestor: key.id(), signature };
+        Ok(network.follower()?.diverged(&report).await?)
     }
 }
 

@@ -1,14 +1,15 @@
 //! A development network of one drill: a settlement layer with the contracts, publishers, and the node, each a process or a task of its own.
 
+use crate::attest::client::Client;
 use crate::config::Config;
 use crate::keys::Keys;
+use crate::node::data::new_secret;
 use crate::publish::{self, Options, Source, Steer};
 use crate::{dev, wiring};
 use anyhow::{Context, Result, bail, ensure};
-use http::{HeaderMap, HeaderValue, header};
 use jsonrpsee::core::client::ClientT;
 use jsonrpsee::core::params::ArrayParams;
-use jsonrpsee::http_client::{HttpClient, HttpClientBuilder};
+use jsonrpsee::http_client::HttpClient;
 use keel_rpc::JwtSecret;
 use keel_types::{Felt, Genesis};
 use serde_json::{Value, json};
@@ -126,10 +127,7 @@ impl Network {
     }
 
     fn second_operator(&self) -> Result<()> {
-        let mut secret = [0; 32];
-        File::open("/dev/urandom").and_then(|mut random| std::io::Read::read_exact(&mut random, &mut secret))?;
-        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        std::fs::write(self.operator_secret(1), hex).context("write the second operator's secret")
+        std::fs::write(self.operator_secret(1), new_secret()?).context("write the second operator's secret")
     }
 
     fn operator_secret(&self, operator: usize) -> PathBuf {
@@ -243,24 +241,15 @@ impl Network {
         self.until(phase, |status| status["phase"] == phase).await
     }
 
-    /// One call of an operator, or of a follower.
-    async fn admin_call(&self, secret: &Path, method: &str, params: Value) -> Result<Value> {
-        let token = JwtSecret::from_file(secret)?.sign(now_ms() / 1_000);
-        let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}"))?);
-        let client = HttpClientBuilder::default().set_headers(headers).build(&self.admin)?;
-        let answer: Result<Value, _> = client.request(method, wiring::by_name(params)?).await;
-        answer.with_context(|| method.to_owned())
-    }
-
     /// One call of an operator, by its number.
     pub async fn operate(&self, operator: usize, method: &str, params: Value) -> Result<Value> {
-        self.admin_call(&self.operator_secret(operator), method, params).await
+        let secret = JwtSecret::from_file(&self.operator_secret(operator))?;
+        Client::new(&self.admin, secret)?.call(method, params).await.with_context(|| method.to_owned())
     }
 
-    /// One call of a follower.
-    pub async fn follow(&self, method: &str, params: Value) -> Result<Value> {
-        self.admin_call(&self.data().join("follower.hex"), method, params).await
+    /// The admin port, as a follower has it.
+    pub fn follower(&self) -> Result<Client> {
+        Client::new(&self.admin, JwtSecret::from_file(&self.data().join("follower.hex"))?)
     }
 
     /// One call to the settlement layer.
@@ -295,7 +284,7 @@ pub fn call_data(function: &str, words: &[Felt]) -> String {
     let selector = keel_commitment::hash::keccak256(function.as_bytes());
     let words = words.iter().flat_map(|word| word.to_bytes_be());
     let bytes: Vec<u8> = selector[..4].iter().copied().chain(words).collect();
-    format!("0x{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!("0x{}", hex::encode(bytes))
 }
 
 /// With its output in `log`, killed when it is dropped.

@@ -3,6 +3,7 @@
 use super::faults::Drill;
 use super::network::Network;
 use super::traders::{Answer, Sent, Traders};
+use crate::incident::{list, number, text};
 use anyhow::{Context, Result};
 use keel_types::IncidentId;
 use serde::Serialize;
@@ -82,18 +83,25 @@ impl Outcome {
         let mut known = BTreeSet::new();
         for account in traders.takers() {
             for fill in pages(network, "trade_fillHistory", "fills", json!({ "account": account })).await? {
-                fills.entry(text(&fill["order"])).or_default().push((number(&fill["seq"]), number(&fill["ts"])));
+                fills.entry(text(&fill["order"]).to_owned()).or_default().push((number(&fill["seq"]), number(&fill["ts"])));
             }
             let of = json!({ "account": account, "incident": seen.incident.to_string() });
-            unheard
-                .extend(pages(network, "node_getIncidentFills", "fills", of).await?.iter().map(|fill| text(&fill["order"])));
+            unheard.extend(
+                pages(network, "node_getIncidentFills", "fills", of)
+                    .await?
+                    .iter()
+                    .map(|fill| text(&fill["order"]).to_owned()),
+            );
             for order in pages(network, "trade_orderHistory", "orders", json!({ "account": account })).await? {
-                known.insert(text(&order["order"]));
+                known.insert(text(&order["order"]).to_owned());
             }
         }
         let of = json!({ "account": traders.maker(), "incident": seen.incident.to_string() });
-        let cancelled: BTreeSet<String> =
-            pages(network, "trade_getCancelledOrders", "orders", of).await?.iter().map(|row| text(&row["order"])).collect();
+        let cancelled: BTreeSet<String> = pages(network, "trade_getCancelledOrders", "orders", of)
+            .await?
+            .iter()
+            .map(|row| text(&row["order"]).to_owned())
+            .collect();
 
         let silent: Vec<&Sent> = seen.sent.iter().filter(|sent| sent.answer == Answer::Silence).collect();
         let silent_durable: Vec<&&Sent> = silent.iter().filter(|sent| known.contains(&sent.order)).collect();
@@ -210,16 +218,4 @@ async fn pages(network: &Network, method: &str, rows: &str, params: Value) -> Re
             next => params["cursor"] = next,
         }
     }
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
 }

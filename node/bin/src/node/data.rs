@@ -126,9 +126,7 @@ impl DataDir {
         }
         let path = self.path.join(name);
         if !path.exists() {
-            let mut secret = [0u8; 32];
-            File::open("/dev/urandom").and_then(|mut random| std::io::Read::read_exact(&mut random, &mut secret))?;
-            let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex = new_secret()?;
             // Whole or not there: half a secret would stop every later start.
             let beside = path.with_extension("tmp");
             let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
@@ -142,6 +140,13 @@ impl DataDir {
     fn sync(&self) -> Result<()> {
         File::open(&self.path).and_then(|dir| dir.sync_all()).context("sync the data folder")
     }
+}
+
+/// 32 random bytes in hex, as the secrets of the admin port are.
+pub fn new_secret() -> Result<String> {
+    let mut secret = [0u8; 32];
+    File::open("/dev/urandom").and_then(|mut random| std::io::Read::read_exact(&mut random, &mut secret))?;
+    Ok(hex::encode(secret))
 }
 
 /// Eight bytes, written in place before the results of a record leave the process, and not synced: they survive the process however it

@@ -35,6 +35,7 @@ mod stall;
 mod starknet;
 mod status_page;
 mod streams;
+mod time;
 mod trade;
 
 pub use admin::{AdminAnswer, AdminConfig, AdminRefusal, AdminSink};
@@ -46,6 +47,7 @@ pub use follow::{Announced, AttestationDesk, FollowerConfig};
 pub use jwt::{JwtSecret, OperatorSecrets};
 pub use node::short_string;
 pub use server::{Client, Running};
+pub use time::utc;
 
 use context::Shared;
 use jsonrpsee::RpcModule;

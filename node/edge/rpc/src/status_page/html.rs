@@ -1,6 +1,7 @@
 use super::shown::{ConfirmedShown, IntegrityShown, SettlementShown, Shown, ms_between};
 use super::words;
 use crate::context::{Integrity, IntegrityReport, IntegrityVerdict};
+use crate::time::utc;
 use keel_feeds::{PhaseChange, PhaseStep};
 use keel_types::{IncidentId, LossReason, LossReasons, Phase, Ts};
 use std::fmt::{Display, Write};
@@ -496,22 +497,6 @@ fn footer(html: &mut Html, shown: &Shown) {
     html.raw("<p>State as of ").text(date).raw(" ").text(time).raw(" UTC <span class=\"ago\">");
     html.text(Ago(shown.at.ts, shown.now)).raw("</span>, from this node alone. All times are UTC. ");
     html.raw("<a href=\"/status.json\">The same as data</a>.</p></footer>");
-}
-
-/// `2026-11-23` and `14:03:27.123`, UTC. Days to a date as in Howard Hinnant's `civil_from_days`.
-fn utc(at: Ts) -> (String, String) {
-    let (ms, seconds) = (at.ms() % 1_000, at.ms() / 1_000);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    (format!("{year}-{month:02}-{day:02}"), format!("{hour:02}:{minute:02}:{second:02}.{ms:03}"))
 }
 
 /// A length of time in its two largest units; below ten seconds in tenths. A number and its unit stay on one line.
